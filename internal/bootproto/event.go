@@ -1,0 +1,43 @@
+package bootproto
+
+import "fmt"
+
+// EventKind names an event of the store daemon.
+type EventKind string
+
+const (
+	// EventReady: the daemon listens and its store is open.
+	EventReady EventKind = "ready"
+	// EventConnected: a VMM has connected.
+	EventConnected EventKind = "connected"
+	// EventMounted: a guest has mounted the file system (FUSE_INIT).
+	EventMounted EventKind = "mounted"
+	// EventReport: the guest sent an exit report, in Report.
+	EventReport EventKind = "report"
+	// EventDisconnected: the VMM has gone.
+	EventDisconnected EventKind = "disconnected"
+)
+
+// Event is one line of JSON that the store daemon writes to the descriptor
+// given by --event-fd. Connection counts from 1 and tells apart the events of
+// several VMs.
+type Event struct {
+	Kind       EventKind `json:"event"`
+	UnixMicros int64     `json:"time_us"`
+	Connection int       `json:"connection,omitempty"`
+	Report     *Report   `json:"report,omitempty"`
+}
+
+// ParseEvent parses one line.
+func ParseEvent(line []byte) (*Event, error) {
+	e := new(Event)
+	if err := strict(line, e); err != nil {
+		return nil, fmt.Errorf("store daemon event: %w", err)
+	}
+	if e.Report != nil {
+		if err := e.Report.Check(); err != nil {
+			return nil, fmt.Errorf("store daemon event: exit report: %w", err)
+		}
+	}
+	return e, nil
+}

@@ -1,0 +1,201 @@
+package bootproto
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+)
+
+// Places of the specifications in the initramfs.
+const (
+	BootSpecPath = "/etc/storeboot/boot.json"
+	RunSpecPath  = "/etc/storeboot/run.json"
+)
+
+// SpecVersion is the version of both specifications. A reader refuses any
+// other.
+const SpecVersion = 1
+
+// BootSpec is what the builder of an image tells its init. An image without
+// one behaves as the zero BootSpec with the version set.
+type BootSpec struct {
+	Version int `json:"version"`
+	// Kernel is the release that Modules were built for ("6.1.0-56-cloud-amd64");
+	// empty if there are none.
+	Kernel string `json:"kernel,omitempty"`
+	// Modules are loaded in this order, before the store is mounted.
+	Modules []BootModule `json:"modules,omitempty"`
+	// Mounts are made after /proc, /sys, /dev, /run and /tmp, before the store.
+	Mounts []Mount `json:"mounts,omitempty"`
+	// Mode is what to do when the command line names no mode: "", find, shell
+	// or run.
+	Mode Mode `json:"mode,omitempty"`
+	// Shell is the argv of the interactive shell; empty: the image has none.
+	Shell []string `json:"shell,omitempty"`
+}
+
+// BootModule is one kernel module in the image, stored uncompressed.
+type BootModule struct {
+	Name    string `json:"name"`
+	Path    string `json:"path"`              // absolute, in the image
+	Options string `json:"options,omitempty"` // module parameters, space separated
+}
+
+// Mount is one mount(2): Options are both flags (ro, nosuid, ...) and data.
+type Mount struct {
+	Source  string `json:"source"`
+	Target  string `json:"target"`
+	Type    string `json:"type"`
+	Options string `json:"options,omitempty"`
+}
+
+// Stdin is what a program reads.
+type Stdin string
+
+const (
+	StdinConsole Stdin = "console" // the console that it also writes to
+	StdinNull    Stdin = "null"    // /dev/null: end of file at once
+)
+
+// RunSpec is what the launcher tells init to run: the whole of it, free of the
+// length and quoting limits of the command line. The launcher appends it to
+// the initrd as a segment of its own.
+type RunSpec struct {
+	Version int      `json:"version"`
+	Argv    []string `json:"argv"`          // Argv[0] is the program's absolute path
+	Env     []string `json:"env,omitempty"` // KEY=VALUE, over init's own PATH, HOME and TERM
+	Dir     string   `json:"dir,omitempty"` // working directory, default /
+	// Stdin defaults to StdinConsole.
+	Stdin Stdin `json:"stdin,omitempty"`
+	// Terminal says that a person sits at the console: it stays in line mode
+	// with echo. Otherwise output passes through it unchanged.
+	Terminal bool `json:"terminal,omitempty"`
+	// Rows and Columns are the size of that terminal, 0 if unknown.
+	Rows    int `json:"rows,omitempty"`
+	Columns int `json:"columns,omitempty"`
+}
+
+// ParseBootSpec parses and checks data; unknown keys are errors.
+func ParseBootSpec(data []byte) (*BootSpec, error) {
+	s := new(BootSpec)
+	if err := strict(data, s); err != nil {
+		return nil, fmt.Errorf("boot specification: %w", err)
+	}
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("boot specification: %w", err)
+	}
+	return s, nil
+}
+
+// Check says whether s is complete and sound.
+func (s *BootSpec) Check() error {
+	if err := checkVersion(s.Version); err != nil {
+		return err
+	}
+	for i, m := range s.Modules {
+		if m.Name == "" || !cleanAbs(m.Path) {
+			return fmt.Errorf("modules[%d]: name %q, path %q: want a name and an absolute path", i, m.Name, m.Path)
+		}
+	}
+	for i, m := range s.Mounts {
+		if !cleanAbs(m.Target) || m.Type == "" {
+			return fmt.Errorf("mounts[%d]: target %q, type %q: want an absolute target and a type", i, m.Target, m.Type)
+		}
+	}
+	switch s.Mode {
+	case ModeNone, ModeFind, ModeShell, ModeRun:
+	default:
+		return fmt.Errorf("mode %q: want find, shell or run", s.Mode)
+	}
+	return checkArgv("shell", s.Shell, false)
+}
+
+// ParseRunSpec parses and checks data; unknown keys are errors.
+func ParseRunSpec(data []byte) (*RunSpec, error) {
+	s := new(RunSpec)
+	if err := strict(data, s); err != nil {
+		return nil, fmt.Errorf("run specification: %w", err)
+	}
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("run specification: %w", err)
+	}
+	return s, nil
+}
+
+// Check says whether s is complete and sound.
+func (s *RunSpec) Check() error {
+	if err := checkVersion(s.Version); err != nil {
+		return err
+	}
+	if err := checkArgv("argv", s.Argv, true); err != nil {
+		return err
+	}
+	for i, e := range s.Env {
+		if k, _, ok := strings.Cut(e, "="); !ok || k == "" || strings.ContainsRune(e, 0) {
+			return fmt.Errorf("env[%d]: %q is not KEY=VALUE", i, e)
+		}
+	}
+	if s.Dir != "" && !cleanAbs(s.Dir) {
+		return fmt.Errorf("dir %q: want an absolute path", s.Dir)
+	}
+	switch s.Stdin {
+	case "", StdinConsole, StdinNull:
+	default:
+		return fmt.Errorf("stdin %q: want %s or %s", s.Stdin, StdinConsole, StdinNull)
+	}
+	if s.Rows < 0 || s.Rows > 65535 || s.Columns < 0 || s.Columns > 65535 {
+		return fmt.Errorf("terminal size %d x %d: want 0 to 65535", s.Columns, s.Rows)
+	}
+	return nil
+}
+
+func checkVersion(v int) error {
+	if v != SpecVersion {
+		return fmt.Errorf("version %d, this program reads version %d", v, SpecVersion)
+	}
+	return nil
+}
+
+func checkArgv(what string, argv []string, required bool) error {
+	if len(argv) == 0 {
+		if required {
+			return fmt.Errorf("%s: empty", what)
+		}
+		return nil
+	}
+	if !cleanAbs(argv[0]) {
+		return fmt.Errorf("%s: %q is not an absolute path", what, argv[0])
+	}
+	for i, a := range argv {
+		if strings.ContainsRune(a, 0) {
+			return fmt.Errorf("%s[%d]: contains a NUL byte", what, i)
+		}
+	}
+	return nil
+}
+
+// cleanAbs holds for absolute paths in their shortest form: without "..",
+// nothing in a specification leaves the root it speaks of.
+func cleanAbs(p string) bool {
+	return path.IsAbs(p) && !strings.ContainsRune(p, 0) && path.Clean(p) == p
+}
+
+// strict decodes one JSON value with known keys and nothing after it.
+func strict(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON value")
+	}
+	return nil
+}

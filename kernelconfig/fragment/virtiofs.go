@@ -1,0 +1,51 @@
+package fragment
+
+// VirtioFS is what every guest of storeboot needs: to unpack the initrd, run a
+// static Go program as PID 1, mount the store over virtio-fs from a PCI device,
+// write to its consoles, and power off.
+func VirtioFS() Fragment {
+	return Fragment{
+		Name:    "virtiofs",
+		Summary: "boot from an initrd with the store on virtio-fs (x86_64)",
+		Options: []Option{
+			{"64BIT", Required, false, "init and the programs of the store are 64-bit"},
+			{"BLK_DEV_INITRD", Required, false, "the kernel unpacks the initrd"},
+			{"BINFMT_ELF", Required, false, "runs init"},
+			{"BINFMT_SCRIPT", Required, false, "runs scripts, among them the init of a NixOS system"},
+			{"PRINTK", Recommended, false, "kernel messages: without them a failure says nothing"},
+			{"TTY", Required, false, "consoles"},
+			{"DEVTMPFS", Required, false, "init mounts /dev"},
+			{"PROC_FS", Required, false, "init mounts /proc and reads the command line there"},
+			{"SYSFS", Required, false, "init mounts /sys and sets the store's read-ahead there"},
+			{"SHMEM", Required, false, "tmpfs needs it"},
+			{"TMPFS", Required, false, "/run, /tmp, and the root of a system that is booted with init="},
+			{"MULTIUSER", Required, false, "users other than root"},
+			{"FUTEX", Required, false, "Go's runtime waits with it"},
+			{"EPOLL", Required, false, "Go's runtime polls with it"},
+			{"EVENTFD", Required, false, "Go's runtime wakes its poller with it"},
+			{"POSIX_TIMERS", Required, false, "clocks and timers of nearly every program"},
+			{"SIGNALFD", Recommended, false, "service managers such as systemd wait for signals with it"},
+			{"TIMERFD", Recommended, false, "service managers such as systemd wait for times with it"},
+			{"INOTIFY_USER", Recommended, false, "programs that watch files"},
+			{"UNIX", Recommended, true, "local sockets"},
+			{"PCI", Required, false, "the bus of the machine's devices"},
+			{"VIRTIO", Required, true, "the store's device and the program's console are virtio devices"},
+			{"VIRTIO_PCI", Required, true, "virtio devices on PCI"},
+			{"FUSE_FS", Required, true, "virtio-fs speaks FUSE"},
+			{"VIRTIO_FS", Required, true, "the store's file system"},
+			{"VIRTIO_CONSOLE", Recommended, true, "a console of its own for the program, apart from kernel messages; without it both share the serial port"},
+			{"UNIX98_PTYS", Recommended, false, "terminals for programs that open their own, such as script and ssh"},
+			{"SERIAL_8250", Required, false, "serial port, the kernel's console"},
+			{"SERIAL_8250_CONSOLE", Required, false, "kernel messages on the serial port"},
+			{"ACPI", Required, false, "power-off, and finding the machine's devices"},
+			{"SMP", Recommended, false, "more than one CPU"},
+			{"HYPERVISOR_GUEST", Recommended, false, "knows that it runs in a VM"},
+			{"PARAVIRT", Recommended, false, "less work for the hypervisor"},
+			{"KVM_GUEST", Recommended, false, "KVM's clock and wake-ups: a faster boot under KVM"},
+			{"PVH", Recommended, false, "cloud-hypervisor and QEMU start an uncompressed vmlinux directly"},
+			{"RD_ZSTD", Recommended, false, "initrds compressed with zstd, the default of mkinitrd for files"},
+			{"RD_GZIP", Recommended, false, "initrds compressed with gzip"},
+			{"OVERLAY_FS", Recommended, true, "a writable layer over the store"},
+		},
+	}
+}
