@@ -1,0 +1,154 @@
+package fileblobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"storeboot/virtiofsd/castore"
+)
+
+// Store is the blob service. Create one with [Open].
+type Store struct {
+	dir string
+
+	// flushing is held during a flush, so that its end means that the names
+	// are on the disk. It is taken before mu.
+	flushing sync.Mutex
+
+	// mu guards what is below. It is held while a staged file is renamed, so
+	// that whoever holds it finds a blob under the one or the other name.
+	mu      sync.Mutex
+	staging *staging // nil before the first write
+	staged  map[castore.Digest]uint64
+	unsaved [256]bool // shards with names that may not be on the disk yet
+	newDir  bool      // dir itself was made since the last flush
+	broken  error     // the first failed write to the disk
+	closed  bool
+	limit   int // of staged; [maxStaged] but in tests
+
+	buffers sync.Pool // of *[]byte with capacity bufferSize
+}
+
+// Open opens the store in dir. The directory is made when the first blob is
+// written.
+func Open(dir string) (castore.BlobService, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open blobs %s: %w", dir, err)
+	}
+	switch info, err := os.Stat(abs); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("open blobs: %w", err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("open blobs: %s is not a directory", dir)
+	}
+	return &Store{
+		dir:     abs,
+		limit:   maxStaged,
+		staged:  map[castore.Digest]uint64{},
+		buffers: sync.Pool{New: func() any { b := make([]byte, 0, bufferSize); return &b }},
+	}, nil
+}
+
+// path is the name of a blob that is in the store for good.
+func (s *Store) path(d castore.Digest) string {
+	hex := d.Hex()
+	return s.dir + "/" + hex[:2] + "/" + hex
+}
+
+// Has implements [castore.BlobService].
+func (s *Store) Has(ctx context.Context, d castore.Digest) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if d == castore.EmptyBlob {
+		return true, nil
+	}
+	s.mu.Lock()
+	_, staged := s.staged[d]
+	s.mu.Unlock()
+	if staged {
+		return true, nil
+	}
+	// What was staged a moment ago may have its name now, never the other way.
+	switch _, err := os.Lstat(s.path(d)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look for blob %s: %w", d, err)
+	}
+	s.mu.Lock()
+	s.unsaved[d[0]] = true // the caller may refer to it after a Flush
+	s.mu.Unlock()
+	return true, nil
+}
+
+// Open implements [castore.BlobService]. The blob is a [castore.FileBlob].
+func (s *Store) Open(ctx context.Context, d castore.Digest) (castore.Blob, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if d == castore.EmptyBlob {
+		f, err := os.Open(os.DevNull) // its first 0 bytes
+		if err != nil {
+			return nil, fmt.Errorf("open blob %s: %w", d, err)
+		}
+		return &blob{f, 0}, nil
+	}
+	f, err := os.OpenFile(s.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = s.openStaged(d)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open blob %s: %w", d, castore.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open blob %s: %w", d, err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", f.Name())
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open blob %s: %w", d, err)
+	}
+	return &blob{f, info.Size()}, nil
+}
+
+// openStaged opens a blob that was not under its name a moment ago.
+func (s *Store) openStaged(d castore.Digest) (*os.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if number, ok := s.staged[d]; ok {
+		return os.Open(s.staging.path(number))
+	}
+	return os.OpenFile(s.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+}
+
+// Close drops what was not flushed.
+func (s *Store) Close() error {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	clear(s.staged)
+	if s.staging == nil {
+		return nil
+	}
+	st := s.staging
+	s.staging = nil
+	if err := st.remove(); err != nil {
+		return fmt.Errorf("close blobs: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package vhostuser
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"storeboot/virtiofsd/virtqueue"
+)
+
+// MaxMemSlots is the most memory regions of a guest that we map.
+const MaxMemSlots = 64
+
+// MemoryRegion is a region as the front end describes it.
+type MemoryRegion struct {
+	GuestAddr, Size, UserAddr uint64
+	Offset                    uint64 // in the file of its descriptor
+}
+
+const memoryRegionSize = 32
+
+func parseMemoryRegion(b []byte) MemoryRegion {
+	return MemoryRegion{
+		GuestAddr: binary.LittleEndian.Uint64(b[0:]),
+		Size:      binary.LittleEndian.Uint64(b[8:]),
+		UserAddr:  binary.LittleEndian.Uint64(b[16:]),
+		Offset:    binary.LittleEndian.Uint64(b[24:]),
+	}
+}
+
+// mapping is a mapped region.
+type mapping struct {
+	region  MemoryRegion
+	whole   []byte // what was mapped: from a page boundary to one
+	guest   []byte // the region within
+	release func()
+}
+
+// mapRegion maps r from fd, which stays the caller's. Pages beyond the end of
+// the file would be fatal to touch, so the file has to be long enough.
+func mapRegion(r MemoryRegion, fd int) (*mapping, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("stat memory region: %w", err)
+	}
+	const most = 1 << 46 // the address space of a process
+	if r.Size == 0 || r.Size > most || r.Offset > most || st.Size < 0 || r.Offset+r.Size > uint64(st.Size) {
+		return nil, fmt.Errorf("memory region of %d bytes at offset %d of a file of %d bytes", r.Size, r.Offset, st.Size)
+	}
+	// In a file of huge pages only whole huge pages can be mapped; its block
+	// size says how large they are.
+	page := uint64(unix.Getpagesize())
+	if b := uint64(st.Blksize); b > page && b&(b-1) == 0 && b <= 1<<30 {
+		page = b
+	}
+	start := r.Offset &^ (page - 1)
+	end := (r.Offset + r.Size + page - 1) &^ (page - 1)
+	whole, err := unix.Mmap(fd, int64(start), int(end-start), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("map memory region of %d bytes: %w", r.Size, err)
+	}
+	from := r.Offset - start
+	return &mapping{
+		region: r, whole: whole, guest: whole[from : from+r.Size : from+r.Size],
+		release: func() { _ = unix.Munmap(whole) },
+	}, nil
+}
+
+// memoryMap is the memory table of a connection.
+type memoryMap struct {
+	mappings []*mapping
+	memory   *virtqueue.Memory // nil while there are none
+}
+
+// replace makes a table of mappings. On error the old one stays, and mappings
+// that are not in it are released.
+func (t *memoryMap) replace(mappings []*mapping) error {
+	var memory *virtqueue.Memory
+	if len(mappings) > 0 {
+		var regions []virtqueue.Region
+		for _, m := range mappings {
+			regions = append(regions, virtqueue.Region{GuestAddr: m.region.GuestAddr, UserAddr: m.region.UserAddr, Data: m.guest})
+		}
+		var err error
+		if memory, err = virtqueue.NewMemory(regions); err != nil {
+			releaseExcept(mappings, t.mappings)
+			return err
+		}
+	}
+	releaseExcept(t.mappings, mappings)
+	t.mappings, t.memory = mappings, memory
+	return nil
+}
+
+// releaseExcept unmaps those of mappings that are not in keep.
+func releaseExcept(mappings, keep []*mapping) {
+	for _, m := range mappings {
+		if !slices.Contains(keep, m) {
+			m.release()
+		}
+	}
+}
+
+// set handles SET_MEM_TABLE: a whole new table.
+func (t *memoryMap) set(m *message) error {
+	if len(m.payload) < 8 {
+		return m.size(8)
+	}
+	n := int(binary.LittleEndian.Uint32(m.payload))
+	if n < 1 || n > MaxMemSlots {
+		return fmt.Errorf("%d memory regions, want 1 to %d", n, MaxMemSlots)
+	}
+	// cloud-hypervisor and QEMU send what the regions need; older ones the
+	// whole structure of eight.
+	if want := 8 + n*memoryRegionSize; len(m.payload) < want {
+		return m.size(want)
+	}
+	if len(m.fds) != n {
+		return fmt.Errorf("%d descriptors for %d memory regions", len(m.fds), n)
+	}
+	var mappings []*mapping
+	for i, fd := range m.fds {
+		mp, err := mapRegion(parseMemoryRegion(m.payload[8+i*memoryRegionSize:]), fd)
+		if err != nil {
+			releaseExcept(mappings, nil)
+			return err
+		}
+		mappings = append(mappings, mp)
+	}
+	return t.replace(mappings)
+}
+
+// add handles ADD_MEM_REG.
+func (t *memoryMap) add(m *message) error {
+	if err := m.size(8 + memoryRegionSize); err != nil {
+		return err
+	}
+	if len(t.mappings) == MaxMemSlots {
+		return fmt.Errorf("more than %d memory regions", MaxMemSlots)
+	}
+	if len(m.fds) != 1 {
+		return fmt.Errorf("%d descriptors, want 1", len(m.fds))
+	}
+	mp, err := mapRegion(parseMemoryRegion(m.payload[8:]), m.fds[0])
+	if err != nil {
+		return err
+	}
+	return t.replace(append(slices.Clone(t.mappings), mp))
+}
+
+// remove handles REM_MEM_REG, which names the region by its addresses and size.
+func (t *memoryMap) remove(m *message) error {
+	if err := m.size(8 + memoryRegionSize); err != nil {
+		return err
+	}
+	r := parseMemoryRegion(m.payload[8:])
+	i := slices.IndexFunc(t.mappings, func(mp *mapping) bool {
+		return mp.region.GuestAddr == r.GuestAddr && mp.region.UserAddr == r.UserAddr && mp.region.Size == r.Size
+	})
+	if i < 0 {
+		return fmt.Errorf("no memory region at %#x of %d bytes", r.GuestAddr, r.Size)
+	}
+	return t.replace(slices.Delete(slices.Clone(t.mappings), i, i+1))
+}

@@ -1,0 +1,219 @@
+package vhostusertest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Requests of the protocol, by their numbers.
+const (
+	GetFeatures         = 1
+	SetFeatures         = 2
+	SetOwner            = 3
+	ResetOwner          = 4
+	SetMemTable         = 5
+	SetVringNum         = 8
+	SetVringAddr        = 9
+	SetVringBase        = 10
+	GetVringBase        = 11
+	SetVringKick        = 12
+	SetVringCall        = 13
+	SetVringErr         = 14
+	GetProtocolFeatures = 15
+	SetProtocolFeatures = 16
+	GetQueueNum         = 17
+	SetVringEnable      = 18
+	ResetDevice         = 34
+	GetMaxMemSlots      = 36
+	AddMemRegion        = 37
+	RemoveMemRegion     = 38
+
+	// NeedReply is the header flag that asks for an acknowledgement.
+	NeedReply = 1 << 3
+
+	FeatureIndirect = 1 << 28
+	FeatureEventIdx = 1 << 29
+	FeatureProtocol = 1 << 30
+	FeatureVersion1 = 1 << 32
+	ProtocolReply   = 1 << 3
+)
+
+// Guest memory of a front end: where it is for the guest and for the VMM. The
+// two differ, so that one taken for the other is found out.
+const (
+	GuestBase = 0x1_0000_0000
+	UserBase  = 0x7000_0000_0000
+)
+
+// FrontEnd is a VMM's side of one connection.
+type FrontEnd struct {
+	Conn  *net.UnixConn
+	Mem   []byte // guest memory
+	MemFD int
+	// Limit bounds the wait for an answer.
+	Limit time.Duration
+
+	alloc uint64 // offset in Mem of what is not used yet
+}
+
+// Connect connects to a back end's socket with size bytes of guest memory.
+func Connect(socket string, size int) (*FrontEnd, error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	f, err := New(conn, size)
+	if err != nil {
+		_ = conn.Close()
+	}
+	return f, err
+}
+
+// New makes the front end of a connection.
+func New(conn *net.UnixConn, size int) (*FrontEnd, error) {
+	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	mem, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return &FrontEnd{Conn: conn, Mem: mem, MemFD: fd, Limit: 30 * time.Second, alloc: 4096}, nil
+}
+
+// Close ends the connection and frees guest memory.
+func (f *FrontEnd) Close() {
+	_ = f.Conn.Close()
+	_ = unix.Munmap(f.Mem)
+	_ = unix.Close(f.MemFD)
+}
+
+// Alloc takes n bytes of guest memory, aligned, and returns their offset in Mem.
+// Nothing is ever given back.
+func (f *FrontEnd) Alloc(n, align int) uint64 {
+	off := (f.alloc + uint64(align) - 1) &^ (uint64(align) - 1)
+	if off+uint64(n) > uint64(len(f.Mem)) {
+		panic(fmt.Sprintf("guest memory of %d bytes is used up", len(f.Mem)))
+	}
+	f.alloc = off + uint64(n)
+	return off
+}
+
+// Send sends a message with descriptors.
+func (f *FrontEnd) Send(request, flags uint32, payload []byte, fds ...int) error {
+	b := binary.LittleEndian.AppendUint32(nil, request)
+	b = binary.LittleEndian.AppendUint32(b, flags|1)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	_, _, err := f.Conn.WriteMsgUnix(append(b, payload...), oob, nil)
+	return err
+}
+
+// Receive reads the answer to request.
+func (f *FrontEnd) Receive(request uint32) ([]byte, error) {
+	if err := f.Conn.SetReadDeadline(time.Now().Add(f.Limit)); err != nil {
+		return nil, err
+	}
+	var h [12]byte
+	if _, err := io.ReadFull(f.Conn, h[:]); err != nil {
+		return nil, err
+	}
+	if got := binary.LittleEndian.Uint32(h[0:]); got != request {
+		return nil, fmt.Errorf("answer to request %d, want %d", got, request)
+	}
+	if flags := binary.LittleEndian.Uint32(h[4:]); flags != 1|1<<2 {
+		return nil, fmt.Errorf("answer with flags %#x", flags)
+	}
+	b := make([]byte, binary.LittleEndian.Uint32(h[8:]))
+	_, err := io.ReadFull(f.Conn, b)
+	return b, err
+}
+
+// Ask sends a message that has an answer of its own, and returns its number.
+func (f *FrontEnd) Ask(request uint32, payload []byte) (uint64, error) {
+	if err := f.Send(request, 0, payload); err != nil {
+		return 0, err
+	}
+	b, err := f.Receive(request)
+	if err != nil || len(b) != 8 {
+		return 0, fmt.Errorf("answer of %d bytes to request %d: %w", len(b), request, err)
+	}
+	return binary.LittleEndian.Uint64(b), nil
+}
+
+// Do sends a message and waits for its acknowledgement.
+func (f *FrontEnd) Do(request uint32, payload []byte, fds ...int) error {
+	if err := f.Send(request, NeedReply, payload, fds...); err != nil {
+		return err
+	}
+	b, err := f.Receive(request)
+	if err != nil {
+		return fmt.Errorf("request %d: %w", request, err)
+	}
+	if len(b) != 8 || binary.LittleEndian.Uint64(b) != 0 {
+		return fmt.Errorf("request %d: refused: % x", request, b)
+	}
+	return nil
+}
+
+// U64 and State encode payloads.
+func U64(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
+
+// State is the payload of messages on a queue.
+func State(queue, num uint32) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, queue), num)
+}
+
+// Region is the description of guest memory from offset on.
+func Region(offset, size uint64) []byte {
+	var b []byte
+	for _, v := range []uint64{GuestBase + offset, size, UserBase + offset, offset} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return b
+}
+
+// Negotiate does what both VMMs do first: features, owner, queue count. It
+// returns the number of queues.
+func (f *FrontEnd) Negotiate(features uint64) (queues int, err error) {
+	if err := f.Send(SetOwner, 0, nil); err != nil {
+		return 0, err
+	}
+	offered, err := f.Ask(GetFeatures, nil)
+	if err != nil {
+		return 0, err
+	}
+	if offered&features != features {
+		return 0, fmt.Errorf("features %#x were not offered", features&^offered)
+	}
+	protocol, err := f.Ask(GetProtocolFeatures, nil)
+	if err != nil {
+		return 0, err
+	}
+	if err := f.Send(SetProtocolFeatures, 0, U64(protocol)); err != nil {
+		return 0, err
+	}
+	n, err := f.Ask(GetQueueNum, nil)
+	if err != nil {
+		return 0, err
+	}
+	return int(n), f.Do(SetFeatures, U64(features))
+}
+
+// ShareMemory hands over guest memory as one table, as cloud-hypervisor does.
+func (f *FrontEnd) ShareMemory() error {
+	return f.Do(SetMemTable, append(State(1, 0), Region(0, uint64(len(f.Mem)))...), f.MemFD)
+}
