@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"storeboot/internal/cli"
+	"storeboot/internal/newc"
+	"storeboot/mkinitrd/image"
+)
+
+func newCatCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "cat FILE PATH",
+		Short: "Print a file of an initrd",
+		Long: `cat prints the file at PATH in an initrd. If there are several at that place,
+it is the last one, which the kernel leaves there.`,
+		Example: `  mkinitrd cat initrd /etc/storeboot/boot.json | jq .modules`,
+		Args:    cli.ExactArgs("FILE", "PATH"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := printFile(c.OutOrStdout(), args[0], args[1]); err != nil {
+				return fmt.Errorf("cat %s: %w", args[0], err)
+			}
+			return nil
+		},
+	}
+}
+
+// printFile reads the initrd twice: which entry is the last one is known at
+// its end.
+func printFile(w io.Writer, file, name string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	wanted, err := locate(f, name)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	at := -1
+	return image.Walk(f, func(e image.Found) error {
+		if at++; at < wanted {
+			return nil
+		}
+		if _, err := io.Copy(w, e.Data); err != nil {
+			return err
+		}
+		return image.ErrStop
+	})
+}
+
+// locate returns the number of the entry that has the data of the file.
+func locate(r io.Reader, name string) (int, error) {
+	clean := func(s string) string { return strings.TrimPrefix(path.Clean("/"+s), "/") }
+	name = clean(name)
+	// A file of several names has its data under any of them.
+	type inode struct {
+		segment         int
+		major, minor, n uint32
+	}
+	inodeOf := func(e image.Found) inode { return inode{e.Segment, e.DevMajor, e.DevMinor, e.Ino} }
+	data := map[inode]int{}
+	found, at := -1, -1
+	var last newc.Header
+	var lastInode inode
+	target := ""
+	err := image.Walk(r, func(e image.Found) error {
+		at++
+		if e.Type() == newc.TypeRegular && e.NLink >= 2 && e.Size > 0 {
+			data[inodeOf(e)] = at
+		}
+		if clean(e.Name) != name {
+			return nil
+		}
+		found, last, lastInode = at, *e.Header, inodeOf(e)
+		if e.Type() == newc.TypeSymlink {
+			b, err := io.ReadAll(e.Data)
+			target = string(b)
+			return err
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case found < 0:
+		return 0, fmt.Errorf("%s: no such file in it", name)
+	case last.Type() == newc.TypeSymlink:
+		return 0, fmt.Errorf("%s: is a symbolic link to %s", name, target)
+	case last.Type() != newc.TypeRegular:
+		return 0, fmt.Errorf("%s: is a %s, not a file", name, types[last.Type()].name)
+	}
+	if n, ok := data[lastInode]; ok && last.NLink >= 2 {
+		return n, nil
+	}
+	return found, nil
+}

@@ -1,0 +1,123 @@
+package gobuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// unused is how long a program is kept that no image was built with.
+const unused = 30 * 24 * time.Hour
+
+// Cache is a directory of built programs.
+type Cache struct{ dir string }
+
+// NewCache returns the cache in dir, which is made when it is needed; "" is the
+// user's own, storeboot/mkinitrd in $XDG_CACHE_HOME or ~/.cache.
+func NewCache(dir string) (*Cache, error) {
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("find a place for built programs: set XDG_CACHE_HOME or HOME: %w", err)
+		}
+		dir = filepath.Join(user, "storeboot", "mkinitrd")
+	}
+	return &Cache{dir: dir}, nil
+}
+
+// file returns the program of that key, which build makes if it is not there.
+func (c *Cache) file(ctx context.Context, key, name string, build func(out string) error) (string, error) {
+	path := filepath.Join(c.dir, key+"-"+name)
+	if c.has(path) {
+		return path, nil
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return "", err
+	}
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if c.has(path) {
+		return path, nil // another process was faster
+	}
+	tmp, err := os.MkdirTemp(c.dir, "build-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	out := filepath.Join(tmp, name)
+	if err := build(out); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(out, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Rename(out, path); err != nil {
+		return "", err
+	}
+	c.trim()
+	return path, nil
+}
+
+// has says whether the program is there, and notes that it was used: once a
+// day, to save the write.
+func (c *Cache) has(path string) bool {
+	st, err := os.Stat(path)
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	if now := time.Now(); now.Sub(st.ModTime()) > 24*time.Hour {
+		_ = os.Chtimes(path, now, now)
+	}
+	return true
+}
+
+// trim removes programs that were not used for long, and what killed builds
+// left. It is called with the lock held.
+func (c *Cache) trim() {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if st, err := e.Info(); err == nil && e.Name() != lockName && time.Since(st.ModTime()) > unused {
+			_ = os.RemoveAll(filepath.Join(c.dir, e.Name()))
+		}
+	}
+}
+
+const lockName = "lock"
+
+// lock waits until no other process builds.
+func (c *Cache) lock(ctx context.Context) (func(), error) {
+	f, err := os.OpenFile(filepath.Join(c.dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { _ = f.Close() }, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			_ = f.Close()
+			return nil, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
