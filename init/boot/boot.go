@@ -1,0 +1,224 @@
+package boot
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"storeboot/internal/bootproto"
+)
+
+// Step is one named part of a plan. Its name and time are in the report.
+type Step struct {
+	Name string
+	run  func(*boot) error
+}
+
+// preparation is what every boot begins with; after it the mode is known.
+func preparation() []Step {
+	return []Step{
+		{"mounts", (*boot).mountSpecial},
+		{"parameters", (*boot).readParameters},
+		{"modules", (*boot).loadModules},
+		{"image mounts", (*boot).mountExtra},
+		{"store", (*boot).mountStore},
+	}
+}
+
+// work is what follows the preparation in the given mode.
+func work(mode bootproto.Mode) []Step {
+	switch mode {
+	case bootproto.ModeFind:
+		return []Step{{"console", (*boot).openConsole}, {"find", (*boot).find}}
+	case bootproto.ModeShell:
+		return []Step{{"console", (*boot).openConsole}, {"shell", (*boot).shell}}
+	case bootproto.ModeRun:
+		return []Step{{"console", (*boot).openConsole}, {"run", (*boot).runProgram}}
+	case bootproto.ModeInit:
+		return []Step{{"root", (*boot).makeRoot}, {"init", (*boot).handOver}}
+	}
+	return []Step{{"mode", (*boot).noMode}}
+}
+
+// Plan lists the steps of a boot in the given mode, in order.
+func Plan(mode bootproto.Mode) []Step { return append(preparation(), work(mode)...) }
+
+// boot is the state of one boot; one goroutine uses it.
+type boot struct {
+	sys   System
+	log   kernelLog
+	times []bootproto.StepTime
+
+	params bootproto.Params
+	mode   bootproto.Mode
+	spec   bootproto.BootSpec
+	run    *bootproto.RunSpec // nil if the initrd has none
+
+	store   Store    // nil until it is open
+	console Terminal // nil until it is open
+	// outcome is what the mode's step leaves; the zero Report is success.
+	outcome bootproto.Report
+	// newInit is the program that makeRoot found to hand over to.
+	newInit string
+}
+
+// failure is an error that ends the guest with an exit status of its own.
+type failure struct {
+	status int
+	err    error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// Run boots sys to its end: it returns only where PowerOff does.
+func Run(sys System) {
+	b := &boot{sys: sys}
+	defer func() {
+		// A second panic, in the end itself, leaves only this.
+		_ = recover()
+		sys.PowerOff()
+	}()
+	b.end(b.work())
+}
+
+// work runs the steps and returns the report of how that went. A panic is a
+// failure of the step it is in.
+func (b *boot) work() (r bootproto.Report) {
+	step := ""
+	defer func() {
+		if p := recover(); p != nil {
+			r = b.failed(step, fmt.Errorf("panic: %v: %s", p, debug.Stack()))
+		}
+	}()
+	steps := preparation()
+	for i := 0; i < len(steps); i++ {
+		step = steps[i].Name
+		began := b.sys.Elapsed()
+		b.times = append(b.times, bootproto.StepTime{Name: step, Start: began.Microseconds()})
+		err := steps[i].run(b)
+		b.times[i].Took = (b.sys.Elapsed() - began).Microseconds()
+		if err != nil {
+			return b.failed(step, err)
+		}
+		if i+1 == len(preparation()) {
+			steps = append(steps, work(b.mode)...)
+		}
+	}
+	return b.outcome
+}
+
+// maxReason bounds the message of a report, so that the whole of it always
+// fits into [bootproto.MaxReport] even if JSON escapes every byte of it.
+const maxReason = 2000
+
+// failed is the report of a step that failed with err.
+func (b *boot) failed(step string, err error) bootproto.Report {
+	r := bootproto.Report{Outcome: bootproto.OutcomeFailed, Status: 1, Step: step, Message: printable(err.Error(), maxReason)}
+	if f, ok := err.(*failure); ok {
+		r.Status = f.status
+	}
+	return r
+}
+
+// end ends the guest: no process is left, nothing written is lost, and the
+// report is the last word.
+func (b *boot) end(r bootproto.Report) {
+	b.sys.EndProcesses()
+	if b.console != nil {
+		if err := b.console.Restore(); err != nil {
+			b.log.warning("drain the console: " + err.Error())
+		}
+	}
+	if r.Outcome == bootproto.OutcomeFailed {
+		b.log.error(r.Step + ": " + r.Message)
+	}
+	b.sendReport(r)
+	b.sys.PowerOff()
+}
+
+// readParameters reads the kernel command line and the specifications of the
+// initramfs, and settles the mode.
+func (b *boot) readParameters() error {
+	line, err := b.sys.ReadFile("/proc/cmdline")
+	if err != nil {
+		return fmt.Errorf("read the kernel command line: %w", err)
+	}
+	b.params, err = bootproto.ParseCommandLine(strings.TrimSuffix(string(line), "\n"))
+	if err != nil {
+		return err
+	}
+	if err := b.readSpecs(); err != nil {
+		return err
+	}
+	b.mode = b.params.Mode
+	if b.mode == bootproto.ModeNone {
+		b.mode = b.spec.Mode
+	}
+	return nil
+}
+
+// readSpecs reads what of the specifications there is.
+func (b *boot) readSpecs() error {
+	b.spec = bootproto.BootSpec{Version: bootproto.SpecVersion}
+	data, err := b.readOptional(bootproto.BootSpecPath)
+	if err != nil {
+		return err
+	}
+	if data != nil {
+		spec, err := bootproto.ParseBootSpec(data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", bootproto.BootSpecPath, err)
+		}
+		b.spec = *spec
+	}
+	data, err = b.readOptional(bootproto.RunSpecPath)
+	if err != nil || data == nil {
+		return err
+	}
+	if b.run, err = bootproto.ParseRunSpec(data); err != nil {
+		return fmt.Errorf("%s: %w", bootproto.RunSpecPath, err)
+	}
+	return nil
+}
+
+// readOptional returns nil without an error if there is no such file.
+func (b *boot) readOptional(path string) ([]byte, error) {
+	data, err := b.sys.ReadFile(path)
+	switch {
+	case isMissing(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	case data == nil:
+		return []byte{}, nil
+	}
+	return data, nil
+}
+
+// noMode is the step of a boot that was given nothing to do.
+func (b *boot) noMode() error {
+	var modes []string
+	for _, p := range bootproto.Parameters() {
+		switch p.Name {
+		case "find", "shell":
+			modes = append(modes, bootproto.Prefixes()[0]+p.Name)
+		case "run":
+			modes = append(modes, bootproto.Prefixes()[0]+p.Name+"="+p.Value)
+		case "init":
+			modes = append(modes, p.Name+"="+p.Value)
+		}
+	}
+	return fmt.Errorf("nothing to do: the kernel command line has none of %s", strings.Join(modes, ", "))
+}
+
+// waitFor calls try until it succeeds, fails for good, or limit is over.
+func (b *boot) waitFor(limit time.Duration, try func() (again bool, err error)) error {
+	for began := b.sys.Elapsed(); ; b.sys.Sleep(devicePoll) {
+		again, err := try()
+		if err == nil || !again || b.sys.Elapsed()-began >= limit {
+			return err
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package boot
+
+import (
+	"io"
+	"time"
+
+	"storeboot/internal/bootproto"
+)
+
+// System is the machine as the plan sees it. All paths are absolute. Errors of
+// the kernel are a syscall.Errno somewhere in the chain.
+type System interface {
+	// Mkdir makes one directory; an existing one is no error.
+	Mkdir(path string, mode uint32) error
+	// Symlink makes a link at path; an existing one is replaced.
+	Symlink(target, path string) error
+	// ReadFile returns the whole file, which may have at most maxFile bytes.
+	ReadFile(path string) ([]byte, error)
+	// WriteFile writes to an existing file, in one write.
+	WriteFile(path, text string) error
+	// Open opens a file for reading at any place.
+	Open(path string) (File, error)
+	// Stat follows symbolic links.
+	Stat(path string) (Stat, error)
+	// Glob returns the paths that match, sorted; none if nothing does.
+	Glob(pattern string) []string
+	// Resolve returns path with all symbolic links followed as if root were
+	// "/", without root before it.
+	Resolve(root, path string) (string, error)
+
+	// Release is the kernel's release, as uname -r prints it.
+	Release() string
+	// Mount is mount(2).
+	Mount(source, target, fstype string, flags uintptr, data string) error
+	// LoadModule is finit_module(2) with the file at path.
+	LoadModule(path, options string) error
+	// Elapsed is the time since the kernel started.
+	Elapsed() time.Duration
+	Sleep(time.Duration)
+
+	// OpenKernelLog opens /dev/kmsg.
+	OpenKernelLog() (io.Writer, error)
+	// OpenTerminal opens the console device at path.
+	OpenTerminal(path string) (Terminal, error)
+	// OpenStore opens the root of the store mount.
+	OpenStore(path string) (Store, error)
+	// List writes the path of everything at and below root to w, one a line,
+	// as it is.
+	List(root string, w io.Writer) error
+
+	// Start starts a program and returns its process id.
+	Start(*Program) (int, error)
+	// Wait waits for the end of any process that is PID 1's to reap.
+	Wait() (pid int, status ExitStatus, err error)
+	// EndProcesses ends every process but this one, within a bounded time.
+	EndProcesses()
+	// SwitchRoot makes the mount at root the root directory, and deletes what
+	// the initramfs held. It cannot be undone.
+	SwitchRoot(root string) error
+	// Exec becomes another program, with the console as its three streams and
+	// an empty environment. It returns only an error.
+	Exec(path string, argv []string) error
+	// PowerOff powers the machine off and does not return.
+	PowerOff()
+}
+
+// maxFile bounds what ReadFile reads. Specifications are the largest: the
+// arguments and environment that exec takes are at most 6 MiB (Linux,
+// fs/exec.c: three quarters of _STK_LIM).
+const maxFile = 16 << 20
+
+// File is an open file.
+type File interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// Stat is what the plan asks about a file.
+type Stat struct {
+	Mode uint32 // as in stat(2): type and permissions
+	Dev  uint64 // device number of the file system
+}
+
+// Store is the open root of the store mount.
+type Store interface {
+	// Report hands the encoded report to the store daemon. A daemon that does
+	// not know it is an error.
+	Report(report []byte) error
+}
+
+// Terminal is a console device; it need not be a terminal.
+type Terminal interface {
+	io.Writer
+	// Raw lets bytes pass unchanged both ways. On what is no terminal it does
+	// nothing.
+	Raw() error
+	// Cooked sets line mode with echo, and the size if it is not 0 by 0.
+	Cooked(rows, columns int) error
+	// TakeControl makes it the controlling terminal of this session.
+	TakeControl() error
+	// Drain waits until everything written has left the machine.
+	Drain() error
+	// Restore drains, and puts back the settings that were found.
+	Restore() error
+}
+
+// Program is a process to start.
+type Program struct {
+	Argv []string // Argv[0] is the path too
+	Env  []string
+	Dir  string
+	// Terminal is standard output and error, and standard input unless
+	// NoInput.
+	Terminal Terminal
+	NoInput  bool
+	// Session gives the program a session of its own, without a terminal.
+	// Otherwise it is in that of PID 1.
+	Session bool
+}
+
+// ExitStatus is how a process ended: Signal is not 0 if a signal ended it.
+type ExitStatus struct {
+	Code   int
+	Signal int
+}
+
+// report makes the report of a program that ended so.
+func (s ExitStatus) report() bootproto.Report {
+	if s.Signal != 0 {
+		return bootproto.Report{Outcome: bootproto.OutcomeSignaled, Signal: s.Signal}
+	}
+	return bootproto.Report{Outcome: bootproto.OutcomeExited, Status: s.Code}
+}

@@ -1,0 +1,251 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"storeboot/internal/bootproto"
+)
+
+// Machine boots the machine that this process is PID 1 of. It does not return.
+func Machine() {
+	// PID 1 has no default action for signals, but the Go runtime gives it one:
+	// to exit, which the kernel answers with a panic. Nothing reads the channel.
+	// Programs that are started begin with the kernel's defaults.
+	signal.Notify(make(chan os.Signal, 1))
+	Run(&machine{})
+}
+
+// machine is the real System.
+type machine struct{}
+
+// retry repeats a system call that a signal interrupted: the Go runtime sends
+// itself signals, and FUSE returns EINTR for them.
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+func retryErr(call func() error) error {
+	_, err := retry(func() (struct{}, error) { return struct{}{}, call() })
+	return err
+}
+
+func open(path string, flags int) (int, error) {
+	return retry(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0) })
+}
+
+func (*machine) Mkdir(path string, mode uint32) error {
+	err := unix.Mkdir(path, mode&0o777)
+	if err == unix.EEXIST {
+		return nil
+	}
+	if err == nil && mode&^0o755 != 0 { // what the umask takes away
+		err = unix.Chmod(path, mode)
+	}
+	return err
+}
+
+func (*machine) Symlink(target, path string) error {
+	err := unix.Symlink(target, path)
+	if err != unix.EEXIST {
+		return err
+	}
+	if err := unix.Unlink(path); err != nil {
+		return err
+	}
+	return unix.Symlink(target, path)
+}
+
+func (*machine) ReadFile(path string) ([]byte, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("longer than %d bytes: %w", maxFile, unix.EFBIG)
+	}
+	return data, err
+}
+
+func (*machine) WriteFile(path, text string) error {
+	fd, err := open(path, unix.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = retry(func() (int, error) { return unix.Write(fd, []byte(text)) })
+	return err
+}
+
+func (*machine) Open(path string) (File, error) { return openFile(path) }
+
+// rawFile is a descriptor outside of the Go runtime's poller, which has no use
+// for the files that init reads.
+type rawFile int
+
+func openFile(path string) (rawFile, error) {
+	fd, err := open(path, unix.O_RDONLY)
+	return rawFile(fd), err
+}
+
+func (f rawFile) Close() error { return unix.Close(int(f)) }
+
+func (f rawFile) Read(p []byte) (int, error) {
+	n, err := retry(func() (int, error) { return unix.Read(int(f), p) })
+	return ended(n, len(p), err)
+}
+
+func (f rawFile) ReadAt(p []byte, off int64) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := retry(func() (int, error) { return unix.Pread(int(f), p[done:], off+int64(done)) })
+		if n, err = ended(n, len(p), err); err != nil {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+func (f rawFile) Write(p []byte) (int, error) {
+	return retry(func() (int, error) { return unix.Write(int(f), p) })
+}
+
+// ended gives the result of read(2) the form of an io.Reader.
+func ended(n, want int, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 && want > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (*machine) Stat(path string) (Stat, error) {
+	var st unix.Stat_t
+	err := retryErr(func() error { return unix.Stat(path, &st) })
+	return Stat{Mode: st.Mode, Dev: st.Dev}, err
+}
+
+func (*machine) Glob(pattern string) []string {
+	found, _ := filepath.Glob(pattern) // the error is a wrong pattern; ours are constant
+	return found
+}
+
+func (*machine) Resolve(root, path string) (string, error) {
+	dir, err := open(root, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(dir)
+	fd, err := retry(func() (int, error) {
+		return unix.Openat2(dir, path, &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+	})
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	name := make([]byte, maxPath+len(root))
+	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), name)
+	if err != nil {
+		return "", err
+	}
+	resolved := strings.TrimPrefix(string(name[:n]), strings.TrimSuffix(root, "/"))
+	if !strings.HasPrefix(resolved, "/") {
+		resolved = "/" + resolved
+	}
+	return resolved, nil
+}
+
+func (*machine) Release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func (*machine) Mount(source, target, fstype string, flags uintptr, data string) error {
+	return retryErr(func() error { return unix.Mount(source, target, fstype, flags, data) })
+}
+
+func (*machine) LoadModule(path, options string) error {
+	fd, err := open(path, unix.O_RDONLY)
+	if err == unix.ENOENT {
+		return fmt.Errorf("%s: %w", path, errModuleFile)
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return retryErr(func() error { return unix.FinitModule(fd, options, 0) })
+}
+
+func (*machine) Elapsed() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+func (*machine) Sleep(d time.Duration) { time.Sleep(d) }
+
+func (*machine) OpenKernelLog() (io.Writer, error) {
+	fd, err := open("/dev/kmsg", unix.O_WRONLY)
+	return rawFile(fd), err
+}
+
+func (*machine) OpenStore(path string) (Store, error) {
+	fd, err := open(path, unix.O_RDONLY|unix.O_DIRECTORY)
+	return openStore(fd), err
+}
+
+// openStore is the descriptor of the store's root.
+type openStore int
+
+// Report is an ioctl whose number has the length in it: the kernel copies so
+// many bytes into the FUSE request.
+func (s openStore) Report(report []byte) error {
+	if len(report) == 0 || len(report) > bootproto.MaxReport {
+		return errors.New("the report is too long")
+	}
+	return retryErr(func() error {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s), uintptr(bootproto.IoctlCommand(len(report))), uintptr(unsafe.Pointer(&report[0])))
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
+}
+
+func (*machine) PowerOff() {
+	unix.Sync()
+	// Where the machine cannot be powered off the kernel halts it, and does not
+	// return either; an error is a kernel that refuses, which a reset ends.
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	for {
+		time.Sleep(time.Hour)
+	}
+}

@@ -1,0 +1,10 @@
+// Command init is PID 1 of storeboot's guests: it mounts what a system needs,
+// loads the modules of its image, mounts the store at /nix/store, does what the
+// kernel command line asks for, reports the outcome and powers off.
+package main
+
+import "os"
+
+func main() {
+	os.Exit(run(os.Getpid(), os.Args[1:], os.Stdout, os.Stderr))
+}
