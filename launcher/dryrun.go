@@ -1,0 +1,42 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"storeboot/internal/bootproto"
+	"storeboot/launcher/session"
+)
+
+// dryRun prints the commands that a session of config starts, for a shell, with
+// what the launcher does for them as comments.
+func dryRun(w io.Writer, config *session.Config) error {
+	dir := session.Place(config.Base, "vm-0")
+	files := config.Layout(dir)
+	m := &files.Machine
+	if err := config.Hypervisor.Check(m); err != nil {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s is made for each VM anew, under another name\n", dir.Path)
+	fmt.Fprintf(&b, "# descriptor 3: %s, listening; 4: events\n", m.Store.Socket)
+	fmt.Fprintln(&b, session.DaemonCommand(config.Daemon))
+	if config.BuildInitrd != nil {
+		fmt.Fprintln(&b, config.BuildInitrd(files.Initrd))
+	} else {
+		fmt.Fprintf(&b, "# %s: a copy of %s\n", files.Initrd, config.Initrd)
+	}
+	if config.RunSpec != nil {
+		data, err := json.Marshal(config.RunSpec)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "# appended to the initrd as %s: %s\n", bootproto.RunSpecPath, data)
+	}
+	fmt.Fprintf(&b, "# descriptor 3: the monitor's events\n")
+	fmt.Fprintln(&b, config.Hypervisor.Command(m))
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"storeboot/internal/bootproto"
+	"storeboot/internal/cli"
+	"storeboot/launcher/vmm"
+)
+
+// machineOptions are the flags of every subcommand: on what the guest runs.
+type machineOptions struct {
+	choice     vmm.Choice
+	kernel     string
+	initrd     string
+	template   string
+	cmdline    string
+	cpus       int
+	memory     string
+	timeout    time.Duration
+	consoleLog string
+	dryRun     bool
+	verbose    bool
+
+	store          string
+	blobs          string
+	directories    string
+	pathInfos      string
+	virtiofsd      string
+	mkinitrd       string
+	defaultsFailed error
+}
+
+// Environment variables of the original, and what they default to.
+const (
+	cpusVariable    = "CH_NUM_CPUS"
+	memoryVariable  = "CH_MEM_SIZE"
+	cmdlineVariable = "CH_CMDLINE"
+	defaultCPUs     = "1"
+	defaultMemory   = "512M"
+)
+
+func (o *machineOptions) addFlags(f *pflag.FlagSet) {
+	cpus, err := strconv.Atoi(environ(cpusVariable, defaultCPUs))
+	if err != nil {
+		o.defaultsFailed = fmt.Errorf("%s=%s: not a number of CPUs", cpusVariable, environ(cpusVariable, ""))
+	}
+	f.StringVar(&o.choice.VMM, "vmm", "auto", "virtual machine monitor: auto, qemu, cloud-hypervisor")
+	f.StringVar(&o.choice.Accel, "accel", "auto", "accelerator: auto, kvm, tcg")
+	f.StringVar(&o.kernel, "kernel", "", "kernel image `FILE` (default: the newest in /boot that has its modules)")
+	f.StringVar(&o.initrd, "initrd", "", "initrd `FILE` (default: built by mkinitrd for the kernel)")
+	f.StringVar(&o.template, "template", "", "template `NAME|FILE` of the initrd that is built")
+	f.StringVar(&o.cmdline, "cmdline", "", "further kernel parameters")
+	f.IntVar(&o.cpus, "cpus", cpus, "processors of the guest")
+	f.StringVar(&o.memory, "memory", environ(memoryVariable, defaultMemory), "memory of the guest, with suffix K, M, G or T")
+	f.DurationVar(&o.timeout, "timeout", 0, "end the VM after this `TIME` (90s, 10m), with exit status 124")
+	f.StringVar(&o.consoleLog, "console-log", "", "write the kernel's console to `FILE`")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the commands that would be run, and run none")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done and how long it takes")
+	f.StringVar(&o.store, "store", "", "store `DIR` (default: $STOREBOOT_STORE, or as virtiofsd has it)")
+	f.StringVar(&o.blobs, "blob-service-addr", "", "`ADDRESS` of the blobs ($BLOB_SERVICE_ADDR)")
+	f.StringVar(&o.directories, "directory-service-addr", "", "`ADDRESS` of the directories ($DIRECTORY_SERVICE_ADDR)")
+	f.StringVar(&o.pathInfos, "path-info-service-addr", "", "`ADDRESS` of the path infos ($PATH_INFO_SERVICE_ADDR)")
+	f.StringVar(&o.virtiofsd, "virtiofsd", "", "store daemon `FILE` (default: beside launcher, or in $PATH)")
+	f.StringVar(&o.mkinitrd, "mkinitrd", "", "initrd builder `FILE` (default: beside launcher, or in $PATH)")
+	f.SortFlags = false
+}
+
+// check checks all that can be wrong about the flags themselves, and returns
+// the size of the memory.
+func (o *machineOptions) check() (vmm.Size, error) {
+	if o.defaultsFailed != nil && o.cpus == 0 {
+		return 0, setUsage(o.defaultsFailed)
+	}
+	if err := o.choice.Check(); err != nil {
+		return 0, setUsage(err)
+	}
+	if o.cpus < 1 || o.cpus > vmm.MaxCPUs {
+		return 0, cli.Usagef("%s %d: want 1 to %d CPUs", named("--cpus", cpusVariable, defaultCPUs, strconv.Itoa(o.cpus)), o.cpus, vmm.MaxCPUs)
+	}
+	memory, err := vmm.ParseSize(o.memory)
+	if err != nil {
+		return 0, cli.Usagef("%s %s: %w", named("--memory", memoryVariable, defaultMemory, o.memory), o.memory, err)
+	}
+	if o.timeout < 0 {
+		return 0, cli.Usagef("--timeout %v: want a time from now", o.timeout)
+	}
+	if o.initrd != "" && o.template != "" {
+		return 0, cli.Usagef("--initrd and --template exclude each other")
+	}
+	p, err := bootproto.ParseCommandLine(o.cmdline)
+	switch {
+	case err != nil:
+		return 0, cli.Usagef("--cmdline: %w", err)
+	case p.Mode != bootproto.ModeNone || len(p.InitArgs) > 0:
+		return 0, cli.Usagef("--cmdline %q: what to do is said by the subcommand, or by %s without one", o.cmdline, cmdlineVariable)
+	}
+	return memory, nil
+}
+
+// named is the flag, or the environment variable that it takes its value from.
+func named(flag, variable, def, value string) string {
+	if environ(variable, def) == value && environ(variable, "") != "" {
+		return variable
+	}
+	return flag
+}
+
+// daemonArgs are the store daemon's arguments that say which store it serves.
+// Those of the environment it reads itself.
+func (o *machineOptions) daemonArgs() []string {
+	var args []string
+	for _, f := range []struct{ name, value string }{
+		{"--store", o.store}, {"--blob-service-addr", o.blobs},
+		{"--directory-service-addr", o.directories}, {"--path-info-service-addr", o.pathInfos},
+	} {
+		if f.value != "" {
+			args = append(args, f.name, f.value)
+		}
+	}
+	return args
+}

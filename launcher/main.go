@@ -1,0 +1,13 @@
+// Command launcher runs programs and systems of a content-addressed store in
+// virtual machines.
+package main
+
+import (
+	"os"
+
+	"storeboot/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(newCommand()))
+}

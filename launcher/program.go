@@ -1,0 +1,82 @@
+package main
+
+import (
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"storeboot/internal/bootproto"
+	"storeboot/internal/cli"
+	"storeboot/internal/storepath"
+)
+
+type runOptions struct {
+	machine machineOptions
+	env     []string
+	dir     string
+}
+
+func newRunCommand() *cobra.Command {
+	var o runOptions
+	c := &cobra.Command{
+		Use:   "run [flags] STOREPATH/bin/PROGRAM [ARGUMENTS...]",
+		Short: "Run a program of the store in a VM",
+		Long: `run boots a VM, runs the program in it, and exits with the program's status.
+
+The program's output is the launcher's, byte for byte; the kernel's messages are
+apart from it (--console-log). On a terminal the program has a terminal, and all
+keys go to it, Ctrl-C too; Ctrl-] three times within a second ends the VM.
+
+Flags stand before the program: everything behind it belongs to the program.`,
+		Example: `  launcher run /nix/store/HASH-hello-2.12/bin/hello --greeting=hi
+  launcher run --cpus 2 --memory 2G --env LANG=C --timeout 10m /nix/store/HASH-tests/bin/check`,
+		Args: cli.MinArgs("STOREPATH/bin/PROGRAM"),
+		RunE: func(c *cobra.Command, args []string) error { return o.run(c, args) },
+	}
+	c.Flags().StringArrayVar(&o.env, "env", nil, "environment variable `KEY=VALUE` of the program, repeatable")
+	c.Flags().StringVar(&o.dir, "dir", "", "working `DIRECTORY` of the program in the guest (default /)")
+	o.machine.addFlags(c.Flags())
+	c.Flags().SetInterspersed(false)
+	return c
+}
+
+func (o *runOptions) run(c *cobra.Command, args []string) error {
+	prog, store, err := programPath(args[0])
+	if err != nil {
+		return err
+	}
+	j := newJob(&o.machine, c)
+	j.template = "store"
+	j.parameters = []parameter{{"storeboot.run", ""}}
+	j.require = []string{store}
+	j.program = true
+	j.spec = &bootproto.RunSpec{
+		Version: bootproto.SpecVersion,
+		Argv:    append([]string{prog}, args[1:]...),
+		Env:     o.env,
+		Dir:     o.dir,
+	}
+	j.useTerminal()
+	if err := j.spec.Check(); err != nil {
+		return setUsage(err)
+	}
+	return j.run(c.Context())
+}
+
+// programPath checks that arg names a file in a store path, and returns it in
+// its shortest form, with the store path.
+func programPath(arg string) (prog, store string, err error) {
+	prog = path.Clean(arg)
+	p, rest, err := storepath.ParseAbsolute(prog)
+	switch {
+	case err != nil:
+		return "", "", setUsage(err)
+	case rest == "":
+		// A store path may itself be a program, but then it has no slash.
+		if strings.HasSuffix(arg, "/") {
+			return "", "", cli.Usagef("%s names no program in the store path (%s/bin/PROGRAM)", arg, prog)
+		}
+	}
+	return prog, p.Absolute(), nil
+}

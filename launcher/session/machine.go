@@ -1,0 +1,195 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"storeboot/launcher/vmm"
+)
+
+// machine is the running monitor with the guest's consoles.
+type machine struct {
+	*process
+	scan    consoleScan
+	outputs []*follower
+	input   *os.File      // the FIFO of what is typed, nil for none
+	conn    *os.File      // the monitor's events
+	ended   chan struct{} // a token when the guest has ended
+	broken  chan error    // of an output, or the escape keys; holds one for each source
+	events  chan struct{} // closed when the monitor's events have ended
+	killed  bool          // by us, after it had done its work
+
+	mu  sync.Mutex
+	how vmm.End
+}
+
+// startVM makes the consoles, starts the monitor and connects both.
+func (r *runner) startVM() error {
+	m := &r.files.Machine
+	vm := &machine{ended: make(chan struct{}, 1), broken: make(chan error, 3), events: make(chan struct{})}
+	for _, c := range []vmm.Console{m.Serial, m.Program} {
+		if c.Empty() {
+			continue
+		}
+		if err := makeConsole(c.Output, c.Input); err != nil {
+			return fmt.Errorf("make console: %w", err)
+		}
+	}
+	if in := m.Serial.Input + m.Program.Input; in != "" {
+		var err error
+		if vm.input, err = openInput(in); err != nil {
+			return fmt.Errorf("open console: %w", err)
+		}
+	}
+	ours, theirs, err := socketPair()
+	defer func() {
+		if r.vm == nil && vm.input != nil {
+			_ = vm.input.Close()
+		}
+	}()
+	if err != nil {
+		return fmt.Errorf("make monitor socket: %w", err)
+	}
+	vm.conn = ours
+	if r.Terminal != nil {
+		if r.restore, err = r.Terminal.raw(); err != nil {
+			_, _ = ours.Close(), theirs.Close()
+			return fmt.Errorf("set terminal: %w", err)
+		}
+	}
+	r.times.vmm = time.Now()
+	vm.process, err = r.spawner.start(r.Hypervisor.Name(), r.Hypervisor.Command(m), nil, r.ErrOut, theirs)
+	if err != nil {
+		_ = ours.Close()
+		return err
+	}
+	r.vm = vm
+	go vm.monitor(r.Hypervisor)
+	serial := io.Writer(&vm.scan)
+	if r.SerialOut != nil {
+		serial = io.MultiWriter(&vm.scan, r.SerialOut)
+	}
+	if err := vm.follow(m.Serial.Output, serial); err != nil {
+		return err
+	}
+	if !m.Program.Empty() {
+		if err := vm.follow(m.Program.Output, r.ProgramOut); err != nil {
+			return err
+		}
+	}
+	if vm.input != nil {
+		vm.feed(r.Input, r.Terminal != nil)
+	}
+	return nil
+}
+
+// socketPair makes the monitor's connection; ours has deadlines.
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		_, _ = unix.Close(fds[0]), unix.Close(fds[1])
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "monitor"), os.NewFile(uintptr(fds[1]), "monitor"), nil
+}
+
+// monitor listens to the monitor's events until it closes them.
+func (vm *machine) monitor(h vmm.Hypervisor) {
+	defer close(vm.events)
+	_ = h.Monitor(vm.conn, func(e vmm.End) {
+		vm.mu.Lock()
+		vm.how = e
+		vm.mu.Unlock()
+		select {
+		case vm.ended <- struct{}{}:
+		default:
+		}
+	})
+}
+
+func (vm *machine) end() vmm.End {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.how
+}
+
+// follow passes a console's output on to w.
+func (vm *machine) follow(path string, w io.Writer) error {
+	o, err := follow(path, w, func(stop bool) {
+		if stop {
+			vm.signal(syscall.SIGSTOP)
+		} else {
+			vm.signal(syscall.SIGCONT)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	vm.outputs = append(vm.outputs, o)
+	go func() {
+		if <-o.done; o.err != nil {
+			vm.broken <- fmt.Errorf("write the guest's output: %w", o.err)
+		}
+	}()
+	return nil
+}
+
+// feed types what r holds.
+func (vm *machine) feed(r io.Reader, terminal bool) {
+	if terminal {
+		r = &escape{r: r, now: time.Now}
+	}
+	go func() {
+		if err := feed(vm.input, r); errors.Is(err, errEscape) {
+			vm.broken <- err
+		}
+	}()
+}
+
+// finish waits until all that the guest wrote has been passed on, after the
+// monitor's process has ended.
+func (vm *machine) finish(ctx context.Context) error {
+	for _, o := range vm.outputs {
+		o.finish()
+	}
+	for _, o := range vm.outputs {
+		select {
+		case <-o.done:
+			if o.err != nil {
+				return fmt.Errorf("write the guest's output: %w", o.err)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	vm.scan.endLine() // a last line need not end
+	// The process has gone: its events end.
+	select {
+	case <-vm.events:
+	case <-time.After(endStay):
+	}
+	return nil
+}
+
+// close ends the monitor at once, and all that belongs to it.
+func (vm *machine) close() {
+	vm.stop(0)
+	_ = vm.conn.Close()
+	if vm.input != nil {
+		_ = vm.input.Close()
+	}
+	for _, o := range vm.outputs {
+		o.close()
+	}
+}
