@@ -14,7 +14,8 @@ func newBootCommand() *cobra.Command {
 		Long: `boot boots a VM and makes the program its init, process 1, on a root file system
 in memory with the store at /nix/store.
 
-The standard output and input are the kernel's console. The VM ends when the
+The standard output and input are the kernel's console; --verbose or
+--console-log let the kernel say on it what it does, not only errors. The VM ends when the
 system powers off or restarts, with exit status 0; a kernel panic gives 1.`,
 		Example: `  launcher boot /nix/store/HASH-nixos-system/init
   launcher boot /nix/store/HASH-system/init -- --log-level=debug`,

@@ -29,12 +29,13 @@ func (j *job) kernelLine(arch string) (string, error) {
 			"cryptomgr.notests", // nor test the ciphers
 		)
 	}
+	if j.commandLine == "" && !j.verbose && j.consoleLog == "" {
+		// Nobody asked for the kernel's messages; errors and panics it prints all
+		// the same.
+		words = append(words, "quiet")
+	}
 	if j.program {
 		words = append(words, "storeboot.console=hvc0")
-		if !j.verbose && j.consoleLog == "" {
-			// Nobody reads it unless the kernel panics, which it says all the same.
-			words = append(words, "quiet")
-		}
 	} else if t := termType(); t != "" && j.terminal != nil {
 		words = append(words, "TERM="+t) // the kernel gives it to init
 	}

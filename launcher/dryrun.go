@@ -35,8 +35,12 @@ func dryRun(w io.Writer, config *session.Config) error {
 		}
 		fmt.Fprintf(&b, "# appended to the initrd as %s: %s\n", bootproto.RunSpecPath, data)
 	}
-	fmt.Fprintf(&b, "# descriptor 3: the monitor's events\n")
-	fmt.Fprintln(&b, config.Hypervisor.Command(m))
+	command := config.Hypervisor.Command(m)
+	fmt.Fprint(&b, "# descriptor 3: the monitor's events")
+	if command.Stdin {
+		fmt.Fprint(&b, "; 4: the program's input")
+	}
+	fmt.Fprintf(&b, "\n%v\n", command)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -81,6 +81,8 @@ func (j *job) useTerminal() {
 		}
 	case j.input == nil:
 		j.spec.Stdin = bootproto.StdinNull
+	case !j.lineMode:
+		j.spec.Stdin = bootproto.StdinPort
 	}
 }
 
@@ -179,6 +181,7 @@ func (j *job) configure(ctx context.Context) (*session.Config, error) {
 			Arch: runtime.GOARCH, Accel: found.Accel, CPUs: j.cpus, Memory: memory,
 			Kernel: img.Path, CommandLine: line,
 			Store: vmm.Store{Tag: bootproto.Tags()[0], Queues: 1},
+			Stdin: j.spec != nil && j.spec.Stdin == bootproto.StdinPort,
 		},
 		Input: j.input, Terminal: j.terminal, Timeout: j.timeout,
 		Log: slog.New(slog.DiscardHandler),

@@ -77,7 +77,7 @@ func TestDryRun(t *testing.T) {
 			"virtiofsd serve --fd 3 --event-fd 4 --once --require " + storePath + "\n",
 			"mkinitrd build --template store --kernel KERNEL --compression none -o /run/user/7/storeboot/vm-0/initrd\n",
 			`"argv":["` + prog + `","a b","--cpus","9"],"stdin":"null"}` + "\n",
-			"-append '" + base + "storeboot.console=hvc0 quiet storeboot.run'",
+			"-append '" + base + "quiet storeboot.console=hvc0 storeboot.run'",
 			"-smp 1 -m 512M", "virtconsole", "-accel tcg",
 			"path=/run/user/7/storeboot/vm-0/store.sock",
 		}, []string{"TERM"}},
@@ -91,9 +91,9 @@ func TestDryRun(t *testing.T) {
 		{"shell", "", []string{"shell"}, []string{"--template shell", "storeboot.shell'"}, []string{"--require"}},
 		{"find", "", []string{"find"}, []string{"--template store", "storeboot.find'"}, []string{"--require", "run.json"}},
 		{"boot", "", []string{"boot", storePath + "/init", "--cpus", "2", "--", "one", "two words", "--three", ""}, []string{
-			"-append '" + base + "init=" + storePath + `/init -- one "two words" --three ""'`, "--require " + storePath, "-smp 2",
-		}, []string{"hvc0", "quiet", "run.json"}},
-		{"original", cmdlineVariable + "=tvix.find", nil, []string{"-append '" + base + "tvix.find'", "--template store"}, []string{"hvc0", "--require"}},
+			"-append '" + base + "quiet init=" + storePath + `/init -- one "two words" --three ""'`, "--require " + storePath, "-smp 2",
+		}, []string{"hvc0", "run.json"}},
+		{"original", cmdlineVariable + "=tvix.find", nil, []string{"-append '" + base + "tvix.find'", "--template store"}, []string{"hvc0", "--require", "quiet"}},
 		{"original shell", cmdlineVariable + "=snix.shell quiet", nil, []string{"snix.shell quiet'", "--template shell"}, nil},
 		{"original CPUs", cpusVariable + "=3", []string{"find"}, []string{"-smp 3"}, nil},
 		{"flag over original CPUs", cpusVariable + "=3", []string{"find", "--cpus", "2"}, []string{"-smp 2"}, nil},
@@ -212,7 +212,7 @@ func TestKernelLine(t *testing.T) {
 	t.Setenv("TERM", "xterm-256color")
 	j := &job{machineOptions: &machineOptions{cmdline: " debug "}, parameters: []parameter{{"init", storePath + "/a b"}}, initArgs: []string{"x"}}
 	line, err := j.kernelLine("arm64")
-	if err != nil || line != `console=ttyAMA0 panic=-1 init="`+storePath+`/a b" debug -- x` {
+	if err != nil || line != `console=ttyAMA0 panic=-1 quiet init="`+storePath+`/a b" debug -- x` {
 		t.Errorf("%s, %v", line, err)
 	}
 	p, err := bootproto.ParseCommandLine(line)

@@ -29,6 +29,9 @@ func (o programOptions) find(ctx context.Context, b *image.Builder, log *slog.Lo
 	if sourceErr != nil && !errors.Is(sourceErr, gobuild.ErrNoSource) {
 		return sourceErr
 	}
+	if b.Init = o.init; b.Init != "" && len(b.Template.Commands) == 0 {
+		return nil // nothing to build
+	}
 	cache, err := gobuild.NewCache("")
 	if err != nil {
 		return err

@@ -1,7 +1,10 @@
 package tests
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -88,7 +91,7 @@ func TestRun(t *testing.T) {
 	needVM(t)
 	w := newWorld(t)
 	prog := w.addGuestProg() + "/bin/guestprog"
-	bytes := func(n int) string {
+	pattern := func(n int) string {
 		b := make([]byte, n)
 		for i := range b {
 			b[i] = byte(i)
@@ -110,7 +113,7 @@ func TestRun(t *testing.T) {
 			return strings.Contains(s, "GREETING=good day\n") && strings.Contains(s, "\ndir /nix/store\n") && strings.Contains(s, "PATH=")
 		}, ""},
 		{"no input", []string{prog, "stdin"}, 0, is("bytes 0\n"), ""},
-		{"output unchanged", []string{prog, "bytes", "1000000"}, 0, is(bytes(1000000)), ""},
+		{"output unchanged", []string{prog, "bytes", "1000000"}, 0, is(pattern(1000000)), ""},
 		{"orphans", []string{prog, "orphans", "100"}, 0, is("left 100\n"), ""},
 		{"store is read-only", []string{prog, "write", filepath.Dir(prog) + "/x"}, 1, has("read-only file system"), ""},
 		{"two CPUs", []string{"--cpus", "2", prog, "exit", "4"}, 4, is(""), ""},
@@ -130,6 +133,25 @@ func TestRun(t *testing.T) {
 				t.Errorf("%d lines on stderr, want one: %s", lines, r.stderr)
 			}
 		})
+	}
+}
+
+// TestInput pipes bytes of all values into a program, with their end.
+func TestInput(t *testing.T) {
+	needVM(t)
+	w := newWorld(t)
+	prog := w.addGuestProg() + "/bin/guestprog"
+	data := make([]byte, 2_000_003)
+	for i := range data {
+		data[i] = byte(i * i >> 8)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	cmd := w.command(ctx, nil, "launcher", "run", prog, "sum")
+	cmd.Stdin = bytes.NewReader(data)
+	out, err := cmd.CombinedOutput()
+	if want := fmt.Sprintf("%x\n", sha256.Sum256(data)); err != nil || string(out) != want {
+		t.Errorf("%v: %q, want %q", err, out, want)
 	}
 }
 

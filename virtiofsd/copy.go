@@ -23,6 +23,7 @@ import (
 type copyOptions struct {
 	addresses storeaddr.Addresses
 	fromNix   bool
+	nixRoot   string
 	json      bool
 }
 
@@ -49,7 +50,8 @@ makes, or a path below one.`,
 	}
 	f := c.Flags()
 	o.addresses.AddFlags(f)
-	f.BoolVar(&o.fromNix, "from-nix", false, "copy from the local Nix store (NIX_STATE_DIR names another state directory than /nix/var/nix)")
+	f.BoolVar(&o.fromNix, "from-nix", false, "copy from the local Nix store (NIX_STATE_DIR: its state directory, if not /nix/var/nix)")
+	f.StringVar(&o.nixRoot, "nix-root", "", "the Nix store is below this `DIR` instead of / (Nix's local?root=DIR)")
 	f.BoolVar(&o.json, "json", false, "print the closure as JSON, with what was copied")
 	return c
 }
@@ -68,15 +70,20 @@ func (o *copyOptions) run(ctx context.Context, args []string, stdout, stderr io.
 	if err != nil {
 		return err
 	}
-	closure, err := nixClosure(ctx, paths)
+	db, err := nixdb.Open(o.nixRoot)
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", args[0], err)
+	}
+	defer db.Close()
+	closure, err := db.Closure(ctx, paths)
+	if err != nil {
+		return fmt.Errorf("copy: %w", err)
 	}
 	store, err := storeaddr.Open(ctx, o.addresses)
 	if err != nil {
 		return fmt.Errorf("copy: %w", err)
 	}
-	done, err := copyClosure(ctx, store, closure, stderr)
+	done, err := copyClosure(ctx, store, db, closure, stderr)
 	err = errors.Join(err, o.print(stdout, done), store.Close())
 	if err != nil {
 		return fmt.Errorf("copy: %w", err)
@@ -122,18 +129,9 @@ func nixPaths(args []string) ([]storepath.StorePath, error) {
 	return paths, nil
 }
 
-func nixClosure(ctx context.Context, paths []storepath.StorePath) ([]nixdb.ValidPath, error) {
-	db, err := nixdb.Open()
-	if err != nil {
-		return nil, err
-	}
-	closure, err := db.Closure(ctx, paths)
-	return closure, errors.Join(err, db.Close())
-}
-
 // copyClosure stores what is missing of closure, in its order, and returns what
 // was done, also beside an error.
-func copyClosure(ctx context.Context, store *storeaddr.Store, closure []nixdb.ValidPath, stderr io.Writer) ([]copyJSON, error) {
+func copyClosure(ctx context.Context, store *storeaddr.Store, db *nixdb.DB, closure []nixdb.ValidPath, stderr io.Writer) ([]copyJSON, error) {
 	done := []copyJSON{}
 	var total int64
 	for _, v := range closure {
@@ -142,7 +140,7 @@ func copyClosure(ctx context.Context, store *storeaddr.Store, closure []nixdb.Va
 	progress := newProgress(stderr, "copy", total)
 	defer progress.end()
 	for _, v := range closure {
-		info, copied, err := copyPath(ctx, store, v, progress)
+		info, copied, err := copyPath(ctx, store, v, db.RealPath(v.StorePath), progress)
 		if err != nil {
 			return done, fmt.Errorf("%s: %w", v.StorePath.Absolute(), err)
 		}
@@ -151,7 +149,7 @@ func copyClosure(ctx context.Context, store *storeaddr.Store, closure []nixdb.Va
 	return done, nil
 }
 
-func copyPath(ctx context.Context, store *storeaddr.Store, v nixdb.ValidPath, progress *progress) (info *pathinfo.PathInfo, copied bool, err error) {
+func copyPath(ctx context.Context, store *storeaddr.Store, v nixdb.ValidPath, from string, progress *progress) (info *pathinfo.PathInfo, copied bool, err error) {
 	before, err := store.PathInfos.Get(ctx, v.StorePath.Hash)
 	if err == nil && before.StorePath == v.StorePath {
 		progress.add(0, int64(v.NarSize))
@@ -161,7 +159,7 @@ func copyPath(ctx context.Context, store *storeaddr.Store, v nixdb.ValidPath, pr
 	if err != nil && !errors.Is(err, pathinfo.ErrNotFound) {
 		return nil, false, err
 	}
-	r, err := ingest.Path(ctx, store.Blobs, store.Directories, v.StorePath.Absolute(), progress.add)
+	r, err := ingest.Path(ctx, store.Blobs, store.Directories, from, progress.add)
 	if err != nil {
 		return nil, false, err
 	}

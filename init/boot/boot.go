@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -72,11 +73,12 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// Run boots sys to its end: it returns only where PowerOff does.
+// Run boots sys to its end, which is PowerOff.
 func Run(sys System) {
 	b := &boot{sys: sys}
 	defer func() {
-		// A second panic, in the end itself, leaves only this.
+		// work has reported a panic of its own; one in the end itself must not
+		// keep the machine on.
 		_ = recover()
 		sys.PowerOff()
 	}()
@@ -103,7 +105,7 @@ func (b *boot) work() (r bootproto.Report) {
 			return b.failed(step, err)
 		}
 		if i+1 == len(preparation()) {
-			steps = append(steps, work(b.mode)...)
+			steps = Plan(b.mode)
 		}
 	}
 	return b.outcome
@@ -116,14 +118,15 @@ const maxReason = 2000
 // failed is the report of a step that failed with err.
 func (b *boot) failed(step string, err error) bootproto.Report {
 	r := bootproto.Report{Outcome: bootproto.OutcomeFailed, Status: 1, Step: step, Message: printable(err.Error(), maxReason)}
-	if f, ok := err.(*failure); ok {
+	var f *failure
+	if errors.As(err, &f) {
 		r.Status = f.status
 	}
 	return r
 }
 
-// end ends the guest: no process is left, nothing written is lost, and the
-// report is the last word.
+// end leaves nothing but to power off: no process is left, nothing written is
+// lost, and the report is the last word.
 func (b *boot) end(r bootproto.Report) {
 	b.sys.EndProcesses()
 	if b.console != nil {
@@ -135,7 +138,6 @@ func (b *boot) end(r bootproto.Report) {
 		b.log.error(r.Step + ": " + r.Message)
 	}
 	b.sendReport(r)
-	b.sys.PowerOff()
 }
 
 // readParameters reads the kernel command line and the specifications of the

@@ -82,8 +82,29 @@ func TestPlan(t *testing.T) {
 	if !slices.Equal(names, plan) {
 		t.Errorf("steps %q, plan %q", names, plan)
 	}
-	if !f.program.Session || f.program.NoInput || f.program.Dir != "/" {
+	if !f.program.Session || f.program.Input != "" || f.program.Dir != "/" {
 		t.Errorf("program %+v", f.program)
+	}
+}
+
+// TestInput holds where the program's input comes from.
+func TestInput(t *testing.T) {
+	for stdin, want := range map[bootproto.Stdin]string{
+		"": "", bootproto.StdinConsole: "", bootproto.StdinNull: "/dev/null", bootproto.StdinPort: "/dev/vport3p1",
+	} {
+		f := newFake(t, "tvix.run")
+		f.files[bootproto.RunSpecPath] = `{"version":1,"argv":["/bin/x"],"stdin":"` + string(stdin) + `"}`
+		f.files["/sys/class/virtio-ports/vport3p0/name"] = "other\n"
+		f.files["/sys/class/virtio-ports/vport3p1/name"] = bootproto.StdinPortName + "\n"
+		f.files["/dev/vport3p1"] = ""
+		if r := f.boot(); r.Outcome != bootproto.OutcomeExited || f.program.Input != want {
+			t.Errorf("%q: input %q, want %q; report %+v", stdin, f.program.Input, want, r)
+		}
+	}
+	f := newFake(t, "tvix.run")
+	f.files[bootproto.RunSpecPath] = `{"version":1,"argv":["/bin/x"],"stdin":"port"}`
+	if r := f.boot(); r.Outcome != bootproto.OutcomeFailed || !strings.Contains(r.Message, bootproto.StdinPortName) || f.now < deviceWait {
+		t.Errorf("without the port: %+v", r)
 	}
 }
 

@@ -3,6 +3,8 @@ package boot
 import (
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -67,8 +69,7 @@ func (b *boot) handOver() error {
 	}
 	b.log.info("starting " + b.newInit)
 	b.sendReport(bootproto.Report{Outcome: bootproto.OutcomeHandover})
-	// Each takes what is mounted below it along.
-	for _, dir := range []string{"/proc", "/sys", "/dev", "/run"} {
+	for _, dir := range b.mountsToMove() {
 		if err := b.move(dir); err != nil {
 			return err
 		}
@@ -79,6 +80,20 @@ func (b *boot) handOver() error {
 	argv := append([]string{b.newInit}, b.params.InitArgs...)
 	err := b.sys.Exec(b.newInit, argv)
 	return fmt.Errorf("execute %s: %w", b.newInit, err)
+}
+
+// mountsToMove lists the mounts that the system gets, except the store, which
+// is in the new root already: the special ones but /tmp, and those of the
+// image. A mount takes along what is mounted below it.
+func (b *boot) mountsToMove() []string {
+	dirs := []string{"/proc", "/sys", "/dev", "/run"}
+	for _, m := range b.spec.Mounts {
+		travels := func(dir string) bool { return m.Target == dir || strings.HasPrefix(m.Target, dir+"/") }
+		if !slices.ContainsFunc(dirs, travels) && !travels(storeDir) {
+			dirs = append(dirs, m.Target)
+		}
+	}
+	return dirs
 }
 
 // move moves the mount at dir to the same place in the new root.

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Grace is how long processes get between SIGTERM and SIGKILL, and init waits
+// grace is how long processes get between SIGTERM and SIGKILL, and init waits
 // for the kernel to end them after SIGKILL.
 const grace = 500 * time.Millisecond
 
@@ -21,13 +21,13 @@ func (*machine) Start(p *Program) (int, error) {
 		return 0, fmt.Errorf("%T is not a device", p.Terminal)
 	}
 	in := t.fd
-	if p.NoInput {
-		null, err := open("/dev/null", unix.O_RDONLY)
+	if p.Input != "" {
+		fd, err := open(p.Input, unix.O_RDONLY)
 		if err != nil {
-			return 0, fmt.Errorf("open /dev/null: %w", err)
+			return 0, fmt.Errorf("open the program's input: %w", err)
 		}
-		defer unix.Close(null)
-		in = null
+		defer unix.Close(fd)
+		in = fd
 	}
 	return syscall.ForkExec(p.Argv[0], p.Argv, &syscall.ProcAttr{
 		Dir:   p.Dir,

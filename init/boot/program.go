@@ -62,7 +62,10 @@ func (b *boot) execute(argv []string) error {
 		Session:  !b.interactive(),
 	}
 	if b.run != nil {
-		p.NoInput = b.run.Stdin == bootproto.StdinNull
+		var err error
+		if p.Input, err = b.input(b.run.Stdin); err != nil {
+			return err
+		}
 		if b.run.Dir != "" {
 			p.Dir = b.run.Dir
 		}
@@ -86,6 +89,34 @@ func (b *boot) execute(argv []string) error {
 			return nil
 		}
 	}
+}
+
+// input returns the path of what the program is to read, "" for the console.
+func (b *boot) input(stdin bootproto.Stdin) (string, error) {
+	switch stdin {
+	case bootproto.StdinNull:
+		return "/dev/null", nil
+	case bootproto.StdinPort:
+		return b.findPort(bootproto.StdinPortName)
+	}
+	return "", nil
+}
+
+// findPort waits for the virtio-serial port of that name, and returns its
+// device.
+func (b *boot) findPort(name string) (device string, err error) {
+	err = b.waitFor(deviceWait, func() (bool, error) {
+		for _, file := range b.sys.Glob("/sys/class/virtio-ports/*/name") {
+			if got, err := b.sys.ReadFile(file); err == nil && strings.TrimSpace(string(got)) == name {
+				device = "/dev/" + path.Base(path.Dir(file))
+				if _, err := b.sys.Stat(device); err == nil {
+					return false, nil
+				}
+			}
+		}
+		return true, fmt.Errorf("the machine has no virtio-serial port %s for the program's input, or the initrd lacks the module virtio_console", name)
+	})
+	return device, err
 }
 
 // environment is that of the program: our PATH, HOME and TERM, and over them

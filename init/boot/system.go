@@ -109,10 +109,10 @@ type Program struct {
 	Argv []string // Argv[0] is the path too
 	Env  []string
 	Dir  string
-	// Terminal is standard output and error, and standard input unless
-	// NoInput.
+	// Terminal is standard output and error, and standard input unless Input
+	// names a file or device for it.
 	Terminal Terminal
-	NoInput  bool
+	Input    string
 	// Session gives the program a session of its own, without a terminal.
 	// Otherwise it is in that of PID 1.
 	Session bool

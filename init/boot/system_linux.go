@@ -16,8 +16,12 @@ import (
 	"storeboot/internal/bootproto"
 )
 
-// Machine boots the machine that this process is PID 1 of. It does not return.
+// Machine boots the machine that this process is PID 1 of, and does not return.
+// In any other process it does nothing.
 func Machine() {
+	if os.Getpid() != 1 {
+		return
+	}
 	// PID 1 has no default action for signals, but the Go runtime gives it one:
 	// to exit, which the kernel answers with a panic. Nothing reads the channel.
 	// Programs that are started begin with the kernel's defaults.

@@ -1,6 +1,9 @@
 package bootproto
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // EventKind names an event of the store daemon.
 type EventKind string
@@ -28,11 +31,14 @@ type Event struct {
 	Report     *Report   `json:"report,omitempty"`
 }
 
-// ParseEvent parses one line.
+// ParseEvent parses one line. An [EventReport] has a sound Report.
 func ParseEvent(line []byte) (*Event, error) {
 	e := new(Event)
 	if err := strict(line, e); err != nil {
 		return nil, fmt.Errorf("store daemon event: %w", err)
+	}
+	if e.Kind == EventReport && e.Report == nil {
+		return nil, errors.New("store daemon event: an exit report is missing")
 	}
 	if e.Report != nil {
 		if err := e.Report.Check(); err != nil {

@@ -59,7 +59,13 @@ type Stdin string
 const (
 	StdinConsole Stdin = "console" // the console that it also writes to
 	StdinNull    Stdin = "null"    // /dev/null: end of file at once
+	// StdinPort is the virtio-serial port named StdinPortName: bytes pass
+	// unchanged, and it has an end, neither of which a console does.
+	StdinPort Stdin = "port"
 )
+
+// StdinPortName is the name of the virtio-serial port of [StdinPort].
+const StdinPortName = "storeboot.stdin"
 
 // RunSpec is what the launcher tells init to run: the whole of it, free of the
 // length and quoting limits of the command line. The launcher appends it to
@@ -143,9 +149,9 @@ func (s *RunSpec) Check() error {
 		return fmt.Errorf("dir %q: want an absolute path", s.Dir)
 	}
 	switch s.Stdin {
-	case "", StdinConsole, StdinNull:
+	case "", StdinConsole, StdinNull, StdinPort:
 	default:
-		return fmt.Errorf("stdin %q: want %s or %s", s.Stdin, StdinConsole, StdinNull)
+		return fmt.Errorf("stdin %q: want %s, %s or %s", s.Stdin, StdinConsole, StdinNull, StdinPort)
 	}
 	if s.Rows < 0 || s.Rows > 65535 || s.Columns < 0 || s.Columns > 65535 {
 		return fmt.Errorf("terminal size %d x %d: want 0 to 65535", s.Columns, s.Rows)

@@ -34,6 +34,7 @@ type machine struct {
 // startVM makes the consoles, starts the monitor and connects both.
 func (r *runner) startVM() error {
 	m := &r.files.Machine
+	command := r.Hypervisor.Command(m)
 	vm := &machine{ended: make(chan struct{}, 1), broken: make(chan error, 3), events: make(chan struct{})}
 	for _, c := range []vmm.Console{m.Serial, m.Program} {
 		if c.Empty() {
@@ -49,26 +50,33 @@ func (r *runner) startVM() error {
 			return fmt.Errorf("open console: %w", err)
 		}
 	}
-	ours, theirs, err := socketPair()
+	var theirs []*os.File
 	defer func() {
-		if r.vm == nil && vm.input != nil {
-			_ = vm.input.Close()
+		if r.vm == nil { // it has not started
+			closeAll(append(theirs, vm.conn, vm.input)...)
 		}
 	}()
-	if err != nil {
-		return fmt.Errorf("make monitor socket: %w", err)
+	var end *os.File
+	var err error
+	if vm.conn, end, err = socketPair("monitor"); err != nil {
+		return err
 	}
-	vm.conn = ours
+	theirs = append(theirs, end)
+	if command.Stdin {
+		if vm.input, end, err = socketPair("input"); err != nil {
+			return err
+		}
+		theirs = append(theirs, end)
+	}
 	if r.Terminal != nil {
 		if r.restore, err = r.Terminal.raw(); err != nil {
-			_, _ = ours.Close(), theirs.Close()
 			return fmt.Errorf("set terminal: %w", err)
 		}
 	}
 	r.times.vmm = time.Now()
-	vm.process, err = r.spawner.start(r.Hypervisor.Name(), r.Hypervisor.Command(m), nil, r.ErrOut, theirs)
+	vm.process, err = r.spawner.start(r.Hypervisor.Name(), command, nil, r.ErrOut, theirs...)
+	theirs = nil // start closes them
 	if err != nil {
-		_ = ours.Close()
 		return err
 	}
 	r.vm = vm
@@ -86,22 +94,30 @@ func (r *runner) startVM() error {
 		}
 	}
 	if vm.input != nil {
-		vm.feed(r.Input, r.Terminal != nil)
+		vm.feed(r.Input, r.Terminal != nil, command.Stdin)
 	}
 	return nil
 }
 
-// socketPair makes the monitor's connection; ours has deadlines.
-func socketPair() (ours, theirs *os.File, err error) {
+// socketPair makes a connection to the monitor's process; ours has deadlines.
+func socketPair(name string) (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
+		return nil, nil, fmt.Errorf("make %s socket: %w", name, err)
 	}
 	if err := unix.SetNonblock(fds[0], true); err != nil {
 		_, _ = unix.Close(fds[0]), unix.Close(fds[1])
-		return nil, nil, os.NewSyscallError("fcntl", err)
+		return nil, nil, fmt.Errorf("make %s socket: %w", name, err)
 	}
-	return os.NewFile(uintptr(fds[0]), "monitor"), os.NewFile(uintptr(fds[1]), "monitor"), nil
+	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
+}
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
 }
 
 // monitor listens to the monitor's events until it closes them.
@@ -145,16 +161,28 @@ func (vm *machine) follow(path string, w io.Writer) error {
 	return nil
 }
 
-// feed types what r holds.
-func (vm *machine) feed(r io.Reader, terminal bool) {
+// feed types what r holds; with port its end is passed on too.
+func (vm *machine) feed(r io.Reader, terminal, port bool) {
 	if terminal {
 		r = &escape{r: r, now: time.Now}
 	}
 	go func() {
-		if err := feed(vm.input, r); errors.Is(err, errEscape) {
+		err := feed(vm.input, r)
+		switch {
+		case errors.Is(err, errEscape):
 			vm.broken <- err
+		case err == nil && port:
+			endInput(vm.input)
 		}
 	}()
+}
+
+// endInput ends the stream that a socket sends. It stays open for receiving:
+// QEMU drops what it has not read yet when the other end is gone altogether.
+func endInput(f *os.File) {
+	if c, err := f.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) })
+	}
 }
 
 // finish waits until all that the guest wrote has been passed on, after the

@@ -48,7 +48,7 @@ type Config struct {
 	SerialOut io.Writer
 	// Input is typed into the program's console, or into the kernel's if there
 	// is no other; nil for nothing. Its end is not passed on: a console has
-	// none.
+	// none. With Machine.Stdin it goes to that port instead, with its end.
 	Input io.Reader
 	// Terminal is put into raw mode while the guest runs, nil for none.
 	Terminal *Terminal
@@ -78,7 +78,7 @@ func (c *Config) Layout(d Dir) Files {
 	m.Serial = serial
 	if c.ProgramOut != nil {
 		m.Program = vmm.Console{Output: d.file("program.out")}
-		if c.Input != nil {
+		if c.Input != nil && !m.Stdin {
 			m.Program.Input = d.file("program.in")
 		}
 	}

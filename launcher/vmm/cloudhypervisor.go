@@ -29,7 +29,7 @@ func (h *CloudHypervisor) Check(m *Machine) error {
 	switch {
 	case m.Accel != KVM:
 		return fmt.Errorf("cloud-hypervisor has no accelerator %s: it needs KVM (use --vmm qemu)", m.Accel)
-	case m.Serial.Input != "" || m.Program.Input != "":
+	case m.Stdin || m.Serial.Input != "" || m.Program.Input != "":
 		return errors.New("cloud-hypervisor cannot pass on what is typed (use --vmm qemu, or </dev/null)")
 	}
 	for _, p := range []string{m.Store.Socket, m.Serial.Output, m.Program.Output, m.Store.Tag} {

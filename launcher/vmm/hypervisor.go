@@ -13,6 +13,9 @@ type Command struct {
 	// Monitor says that descriptor 3 has to be one end of a connected unix
 	// stream socket, whose other end goes to [Hypervisor.Monitor].
 	Monitor bool
+	// Stdin says the same of descriptor 4: what is written to the other end is
+	// the guest's program's to read, and its end is the input's.
+	Stdin bool
 }
 
 // String is the command as a shell takes it.
@@ -57,6 +60,9 @@ type Hypervisor interface {
 // monitorFD is the descriptor of Command.Monitor in the monitor's process: the
 // first after the standard three.
 const monitorFD = "3"
+
+// stdinFD is that of Command.Stdin.
+const stdinFD = "4"
 
 // maxEvent bounds one event of a monitor, in bytes.
 const maxEvent = 1 << 20

@@ -48,6 +48,9 @@ type Machine struct {
 	// Program is the first virtio console, hvc0 in the guest; an empty one
 	// leaves the device out.
 	Program Console
+	// Stdin adds a virtio-serial port named bootproto.StdinPortName, whose other
+	// end is [Command.Stdin]'s socket. It needs Program, whose device it shares.
+	Stdin bool
 }
 
 // Store is the virtio-fs device with the store.
@@ -81,6 +84,8 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("%d CPUs: want 1 to %d", m.CPUs, MaxCPUs)
 	case m.Kernel == "":
 		return errors.New("no kernel")
+	case m.Stdin && m.Program.Empty():
+		return errors.New("a port for the program's input without a console for its output")
 	case len(m.CommandLine) > maxCommandLine:
 		return fmt.Errorf("kernel command line of %d bytes: the kernel takes %d", len(m.CommandLine), maxCommandLine)
 	case m.Store.Tag == "" || len(m.Store.Tag) > bootproto.MaxTag:

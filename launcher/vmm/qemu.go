@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"storeboot/internal/bootproto"
 )
 
 // QEMU runs guests with qemu-system-ARCH, 7.2 or later.
@@ -84,8 +86,12 @@ func (q *QEMU) Command(m *Machine) Command {
 		add("-chardev", chardev("program", m.Program),
 			"-device", "virtio-serial-pci", "-device", "virtconsole,chardev=program")
 	}
+	if m.Stdin {
+		add("-chardev", "socket,id=stdin,fd="+stdinFD,
+			"-device", "virtserialport,chardev=stdin,name="+bootproto.StdinPortName)
+	}
 	add("-chardev", "socket,id=monitor,fd="+monitorFD, "-mon", "chardev=monitor,mode=control")
-	return Command{Path: q.Path, Args: args, Monitor: true}
+	return Command{Path: q.Path, Args: args, Monitor: true, Stdin: m.Stdin}
 }
 
 // chardev is the back end of a console. "pipe" opens NAME.in and NAME.out for

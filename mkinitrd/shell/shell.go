@@ -19,6 +19,10 @@ import (
 // killAfter is how long a command that was interrupted may take to end.
 const killAfter = 2 * time.Second
 
+// signalDelay is how much later than a command the shell itself may learn of
+// the interrupt key.
+const signalDelay = 200 * time.Millisecond
+
 // shell runs what it reads.
 type shell struct {
 	runner *interp.Runner
@@ -128,6 +132,10 @@ func (s *shell) interact(e *editor) int {
 			status = s.setStatus(2)
 			continue
 		}
+		select {
+		case <-interrupts: // one that came when nothing was left to take it
+		default:
+		}
 		for _, stmt := range f.Stmts {
 			var interrupted bool
 			status, interrupted = s.command(stmt, interrupts)
@@ -143,10 +151,6 @@ func (s *shell) interact(e *editor) int {
 
 // command runs one statement, which a signal ends.
 func (s *shell) command(stmt *syntax.Stmt, interrupts <-chan os.Signal) (status int, interrupted bool) {
-	select {
-	case <-interrupts: // one from before
-	default:
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan struct{})
@@ -162,10 +166,20 @@ func (s *shell) command(stmt *syntax.Stmt, interrupts <-chan os.Signal) (status 
 	}()
 	err := s.runner.Run(ctx, stmt)
 	close(done)
-	if <-ended {
-		return s.setStatus(interruptedStatus), true
+	interrupted = <-ended
+	if status = s.status(err); status == interruptedStatus && !interrupted {
+		// The signal that ended the command is on its way to the shell too,
+		// and must not end the next one.
+		select {
+		case <-interrupts:
+			interrupted = true
+		case <-time.After(signalDelay):
+		}
 	}
-	return s.status(err), false
+	if interrupted {
+		status = s.setStatus(interruptedStatus)
+	}
+	return status, interrupted
 }
 
 // interruptedStatus is that of a command which the interrupt key ended.
@@ -188,6 +202,8 @@ func (s *shell) status(err error) int {
 		return 0
 	case errors.As(err, &exit):
 		return int(exit)
+	case errors.Is(err, context.Canceled):
+		return interruptedStatus
 	}
 	fmt.Fprintf(s.stderr, "sh: %v\n", err)
 	return 1

@@ -191,13 +191,13 @@ func TestInteractive(t *testing.T) {
 	step("pwd\r", "/sub")
 	step("echo gone\x03", "^C") // interrupt while editing
 	step("echo status $?\r", "\r\nstatus 130")
-	step("sleep 1000\r", "sleep 1000\r\n")
-	time.Sleep(200 * time.Millisecond) // for the command to be there; the key works earlier too
-	c.send("\x03")                     // interrupt a command
+	step("echo g''o; sleep 1000\r", "\r\ngo\r\n")
+	c.send("\x03") // interrupt a command
 	step("echo status $?\r", "\r\nstatus 130")
-	step("while :; do :; done\r", "\r\n")
+	step("echo g''o; while :; do :; done\r", "\r\ngo\r\n")
 	c.send("\x03") // interrupt the shell's own loop
-	step("cat\r", "\r\n")
+	step("echo status $?\r", "\r\nstatus 130")
+	step("echo g''o; cat\r", "\r\ngo\r\n")
 	c.send("\x1atyped\r\x04") // the suspend key is a character
 	at = c.expect(at, "typed\r\n")
 	step("stty raw -echo; echo x\r", "x")

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -51,6 +52,12 @@ func do(args []string) error {
 			return err
 		}
 		fmt.Println("bytes", n)
+	case "sum": // the SHA-256 of standard input
+		h := sha256.New()
+		if _, err := io.Copy(h, os.Stdin); err != nil {
+			return err
+		}
+		fmt.Printf("%x\n", h.Sum(nil))
 	case "exit":
 		status, err := strconv.Atoi(args[1])
 		if err != nil {

@@ -37,20 +37,23 @@ type ValidPath struct {
 
 // DB is an open Nix database.
 type DB struct {
+	root string
 	sql  *sql.DB
 	path *sql.Stmt
 	refs *sql.Stmt
 }
 
-// Open opens the database of the local Nix.
-func Open() (*DB, error) {
-	dir := os.Getenv("NIX_STATE_DIR")
-	if dir == "" {
-		dir = defaultStateDir
+// Open opens the database of the local Nix. A root other than "" is that of a
+// store of its own, as Nix's local?root=ROOT: the state is in ROOT/nix/var/nix
+// and the contents in ROOT/nix/store.
+func Open(root string) (*DB, error) {
+	dir := filepath.Join(root, defaultStateDir)
+	if env := os.Getenv("NIX_STATE_DIR"); env != "" && root == "" {
+		dir = env
 	}
 	file := filepath.Join(dir, "db/db.sqlite")
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open the Nix database: there is no %s: no Nix store is here (NIX_STATE_DIR names another)", file)
+		return nil, fmt.Errorf("open the Nix database: there is no %s: no Nix store is here; name another with --nix-root or NIX_STATE_DIR", file)
 	} else if err != nil {
 		return nil, fmt.Errorf("open the Nix database: %w", err)
 	}
@@ -61,7 +64,13 @@ func Open() (*DB, error) {
 			return nil, fmt.Errorf("open the Nix database %s: %w", file, err)
 		}
 	}
+	db.root = root
 	return db, nil
+}
+
+// RealPath is where the contents of p are in the file system.
+func (db *DB) RealPath(p storepath.StorePath) string {
+	return filepath.Join(db.root, p.Absolute())
 }
 
 func open(file, query string) (*DB, error) {
@@ -75,7 +84,7 @@ func open(file, query string) (*DB, error) {
 		pool.Close()
 		return nil, err
 	}
-	return &DB{pool, path, refs}, nil
+	return &DB{sql: pool, path: path, refs: refs}, nil
 }
 
 // Close closes the database.
