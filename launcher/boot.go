@@ -15,8 +15,9 @@ func newBootCommand() *cobra.Command {
 in memory with the store at /nix/store.
 
 The standard output and input are the kernel's console; --verbose or
---console-log let the kernel say on it what it does, not only errors. The VM ends when the
-system powers off or restarts, with exit status 0; a kernel panic gives 1.`,
+--console-log let the kernel say on it what it does, not only errors. The VM
+ends when the system powers off or restarts, with exit status 0; a kernel panic
+gives 1.`,
 		Example: `  launcher boot /nix/store/HASH-nixos-system/init
   launcher boot /nix/store/HASH-system/init -- --log-level=debug`,
 		RunE: func(c *cobra.Command, args []string) error {

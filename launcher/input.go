@@ -10,9 +10,11 @@ import (
 const endOfText = 0x04
 
 // lineInput passes on the input for a guest's terminal in line mode, and its
-// end, which a console cannot pass on otherwise.
+// end, which a console cannot pass on otherwise. The end is said again and
+// again: it is lost while a shell changes the terminal's mode.
 type lineInput struct {
 	r       io.Reader
+	wait    func() // between one end and the next; nil for one only
 	midLine bool
 	end     []byte // what is left of the end, once it has come
 	ended   bool
@@ -37,7 +39,11 @@ func (l *lineInput) Read(b []byte) (int, error) {
 		l.end = append(l.end, endOfText)
 	}
 	if len(l.end) == 0 {
-		return 0, io.EOF
+		if l.wait == nil {
+			return 0, io.EOF
+		}
+		l.wait()
+		l.end = append(l.end, endOfText)
 	}
 	n := copy(b, l.end)
 	l.end = l.end[n:]

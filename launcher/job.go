@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,13 @@ import (
 
 // exitTimeout is the exit status after --timeout, as timeout(1) has it.
 const exitTimeout = 124
+
+// maxQueues is how many request queues the store daemon serves to one VM; each
+// processor has one of its own as far as they go.
+const maxQueues = 64
+
+// endAgain is after how long the end of the input is typed again.
+const endAgain = 500 * time.Millisecond
 
 // job is one VM to run: what a subcommand wants, before the machine it runs on
 // has been looked at.
@@ -65,7 +73,7 @@ func (j *job) useTerminal() {
 	if !session.IsEmptyInput(j.in) {
 		j.input = j.in
 		if j.lineMode && j.terminal == nil {
-			j.input = &lineInput{r: j.in}
+			j.input = &lineInput{r: j.in, wait: func() { time.Sleep(endAgain) }}
 		}
 	}
 	if j.spec == nil {
@@ -180,7 +188,7 @@ func (j *job) configure(ctx context.Context) (*session.Config, error) {
 		Machine: vmm.Machine{
 			Arch: runtime.GOARCH, Accel: found.Accel, CPUs: j.cpus, Memory: memory,
 			Kernel: img.Path, CommandLine: line,
-			Store: vmm.Store{Tag: bootproto.Tags()[0], Queues: 1},
+			Store: vmm.Store{Tag: bootproto.Tags()[0], Queues: min(j.cpus, maxQueues)},
 			Stdin: j.spec != nil && j.spec.Stdin == bootproto.StdinPort,
 		},
 		Input: j.input, Terminal: j.terminal, Timeout: j.timeout,

@@ -25,8 +25,11 @@ const (
 func host(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"qemu-system-x86_64", "qemu-system-aarch64", "virtiofsd", "mkinitrd"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\nexit 77\n"), 0o755); err != nil {
+	for name, text := range map[string]string{
+		"qemu-system-x86_64": "exit 78", "qemu-system-aarch64": "exit 78",
+		"virtiofsd": "exit 77", "mkinitrd": "exec /bin/sleep 60",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,7 +85,7 @@ func TestDryRun(t *testing.T) {
 			"path=/run/user/7/storeboot/vm-0/store.sock",
 		}, []string{"TERM"}},
 		{"run with flags", "", []string{"run", "--cpus", "2", "--memory", "1G", "--env", "A=b c", "--env", "D=", "--dir", "/nix/store", "--cmdline", "debug tvix.tag=other", "--template", "my.yaml", prog}, []string{
-			"-smp 2 -m 1G", `"env":["A=b c","D="],"dir":"/nix/store"`, "storeboot.run debug tvix.tag=other'", "--template my.yaml",
+			"-smp 2 -m 1G", "num-request-queues=2", `"env":["A=b c","D="],"dir":"/nix/store"`, "storeboot.run debug tvix.tag=other'", "--template my.yaml",
 		}, nil},
 		{"run with an initrd", "", []string{"run", "--initrd", "KERNEL", "--console-log", "x.log", prog}, []string{"# /run/user/7/storeboot/vm-0/initrd: a copy of KERNEL\n"}, []string{"mkinitrd", "quiet"}},
 		{"store", "", []string{"run", "--store", "/my store", "--blob-service-addr", "memory:", prog}, []string{
@@ -235,6 +238,11 @@ func TestLineInput(t *testing.T) {
 				t.Errorf("%q: %q, %v; want %q", text, got, err, want)
 			}
 		}
+	}
+	waits := 0
+	again := &lineInput{r: strings.NewReader("x\n"), wait: func() { waits++ }}
+	if got, err := io.ReadAll(io.LimitReader(iotest.OneByteReader(again), 5)); err != nil || string(got) != "x\n\x04\x04\x04" || waits != 2 {
+		t.Errorf("%q, %v after %d waits", got, err, waits)
 	}
 	if _, err := io.ReadAll(&lineInput{r: iotest.ErrReader(io.ErrClosedPipe)}); err == nil {
 		t.Error("an error is taken for the end")

@@ -85,7 +85,7 @@ func TestTry(t *testing.T) {
 		}
 	})
 	for name, row := range map[string]struct{ script, why string }{
-		"hangs": {"sleep 60", "did nothing for"},
+		"hangs": {"exec sleep 60", "did nothing for"},
 		"fails": {"echo 'qemu: no such MSR' >&2; echo more >&2; exit 1", "no such MSR"},
 		"dies":  {"kill -ABRT $$", "abort"},
 		"early": {"exit 0", "ended early"},

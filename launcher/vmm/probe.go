@@ -28,8 +28,9 @@ const (
 	probeROM    = 64 << 10 // bytes, the least that QEMU maps as firmware
 	probeStatus = 91
 	// probeLimit is how long the trial may take. It takes 0.05 s where KVM
-	// works; where a guest hangs nothing ever comes.
-	probeLimit = 3 * time.Second
+	// works, several seconds on a host that is itself an emulated guest; where a
+	// guest hangs nothing ever comes.
+	probeLimit = 12 * time.Second
 )
 
 // Probe is the answer to whether KVM can be used.
