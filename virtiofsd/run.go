@@ -17,6 +17,7 @@ func newCommand() *cobra.Command {
 		newCatCommand(),
 		newStatCommand(),
 		newServeCommand(),
+		newDaemonCommand(),
 	)
 	return c
 }
