@@ -1,0 +1,3 @@
+// Package s3test runs a real S3 server for tests: versitygw, over a directory of
+// the test.
+package s3test
