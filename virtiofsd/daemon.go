@@ -123,6 +123,7 @@ func (o *daemonOptions) run(ctx context.Context, stderr io.Writer) error {
 			_ = l.Close()
 		}
 	}()
+	o.addresses.Log = options.Log
 	store, err := storeaddr.Open(ctx, o.addresses)
 	if err != nil {
 		return err

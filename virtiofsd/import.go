@@ -12,6 +12,7 @@ import (
 
 	"storeboot/internal/cli"
 	"storeboot/internal/storepath"
+	"storeboot/virtiofsd/gc"
 	"storeboot/virtiofsd/ingest"
 	"storeboot/virtiofsd/pathinfo"
 	"storeboot/virtiofsd/storeaddr"
@@ -21,12 +22,14 @@ type importOptions struct {
 	addresses storeaddr.Addresses
 	name      string
 	json      bool
+	nar       string
+	tar       string
 }
 
 func newImportCommand() *cobra.Command {
 	o := &importOptions{}
 	c := &cobra.Command{
-		Use:   "import PATH...",
+		Use:   "import PATH... | --nar FILE | --tar FILE",
 		Short: "Store files and directories and print their store paths",
 		Long: `import stores each PATH, a file, directory or symlink, under the store path that
 'nix-store --add' gives it, and prints that. The store path follows from the
@@ -34,19 +37,36 @@ name and the contents alone. What is stored already is not stored again; what is
 known of it (references, signatures) stays.
 
 Symlinks are stored, not followed; owners, times and modes other than
-"executable" are dropped. A path is in the store when its line is printed: an
+"executable" are dropped. Instead of a PATH the tree in a NAR (--nar) or a tar
+archive (--tar) can be stored; with - these are read from standard input. Of a
+tar archive the tree is its root if it has an entry "./", else its one top-level
+entry.
+
+A path is in the store when its line is printed: an
 import that is killed leaves what was printed before complete.`,
 		Example: `  virtiofsd import ./program
   virtiofsd import --name hello-1.0 ./build
-  virtiofsd import --json ./a ./b | jq -r '.[].path'`,
-		Args: cli.MinArgs("PATH"),
+  virtiofsd import --json ./a ./b | jq -r '.[].path'
+  nix-store --dump ./x | virtiofsd import --nar - --name x
+  zstd -dc root.tar.zst | virtiofsd import --tar - --name root`,
+		Args: func(c *cobra.Command, args []string) error {
+			if o.nar != "" || o.tar != "" {
+				return cli.NoArgs(c, args)
+			}
+			return cli.MinArgs("PATH")(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.nar != "" || o.tar != "" {
+				return o.runStream(c.Context(), c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
+			}
 			return o.run(c.Context(), args, c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	f := c.Flags()
 	o.addresses.AddFlags(f)
 	f.StringVar(&o.name, "name", "", "the `NAME` in the store path, if not that of the file; for one PATH")
+	f.StringVar(&o.nar, "nar", "", "store the tree in this NAR `FILE`, or in standard input (-)")
+	f.StringVar(&o.tar, "tar", "", "store the tree in this uncompressed tar `FILE`, or in standard input (-)")
 	f.BoolVar(&o.json, "json", false, "print what was stored as JSON")
 	return c
 }
@@ -114,8 +134,21 @@ func (o *importOptions) importAll(ctx context.Context, store *storeaddr.Store, p
 // importPath stores one path.
 func importPath(ctx context.Context, store *storeaddr.Store, path, name string, stderr io.Writer) (*pathinfo.PathInfo, error) {
 	progress := newProgress(stderr, name, 0)
-	r, err := ingest.Path(ctx, store.Blobs, store.Directories, path, progress.add)
-	progress.end()
+	defer progress.end()
+	return storeTree(ctx, store, name, func() (ingest.Result, error) {
+		return ingest.Path(ctx, store.Blobs, store.Directories, path, progress.add)
+	})
+}
+
+// storeTree stores what take takes in under the path that follows from its
+// contents. Nothing is collected meanwhile.
+func storeTree(ctx context.Context, store *storeaddr.Store, name string, take func() (ingest.Result, error)) (*pathinfo.PathInfo, error) {
+	release, err := gc.Hold(ctx, store.Blobs)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	r, err := take()
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +159,9 @@ func importPath(ctx context.Context, store *storeaddr.Store, path, name string, 
 	before, err := store.PathInfos.Get(ctx, p.Hash)
 	switch {
 	case err == nil && before.StorePath == p && before.NarSHA256 == r.NarSHA256 && before.Node == r.Node:
+		if s, ok := store.PathInfos.(pathinfo.Sweeper); ok {
+			return before, s.Touch(ctx, p.Hash) // it is in use, as a new one is
+		}
 		return before, nil
 	case err != nil && !errors.Is(err, pathinfo.ErrNotFound):
 		return nil, err

@@ -10,5 +10,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(newCommand()))
+	os.Exit(cli.Main(commandOf(os.Args[0])))
 }

@@ -16,6 +16,10 @@ func newCommand() *cobra.Command {
 		newLsCommand(),
 		newCatCommand(),
 		newStatCommand(),
+		newExportCommand(),
+		newVerifyCommand(),
+		newGCCommand(),
+		newMountCommand(),
 		newServeCommand(),
 		newDaemonCommand(),
 	)

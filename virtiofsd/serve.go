@@ -103,6 +103,7 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 		return err
 	}
 	defer listener.Close()
+	o.addresses.Log = log
 	store, err := storeaddr.Open(ctx, o.addresses)
 	if err != nil {
 		return err

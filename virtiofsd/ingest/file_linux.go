@@ -11,11 +11,7 @@ func (w *walker) file(dir int, at, name string, st *unix.Stat_t) error {
 		return err
 	}
 	defer unix.Close(fd)
-	f := &file{size: uint64(st.Size), executable: st.Mode&0o100 != 0, done: make(chan struct{})}
-	if f.size > 0 {
-		chunks := (f.size + chunkSize - 1) / chunkSize
-		f.content = make(chan *chunk, min(chunks, maxChunks))
-	}
+	f := newFile(uint64(st.Size), st.Mode&0o100 != 0)
 	p := w.pipe
 	if err := send(p.ctx, p.events, event{kind: regular, name: name, file: f}); err != nil {
 		return err

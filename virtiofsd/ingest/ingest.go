@@ -25,9 +25,20 @@ type Result struct {
 // progress, unless nil, is called by one goroutine with the number of files and
 // bytes read since its last call.
 func Path(ctx context.Context, blobs castore.BlobService, dirs castore.DirectoryService, path string, progress func(files, bytes int64)) (Result, error) {
+	progress = orNothing(progress)
+	return run(ctx, blobs, dirs, func(p *pipe) error { return walk(p, path, progress) })
+}
+
+// orNothing is progress, or a function that does nothing.
+func orNothing(progress func(files, bytes int64)) func(files, bytes int64) {
 	if progress == nil {
-		progress = func(int64, int64) {}
+		return func(int64, int64) {}
 	}
+	return progress
+}
+
+// run takes in the tree that source sends to the pipe.
+func run(ctx context.Context, blobs castore.BlobService, dirs castore.DirectoryService, source func(*pipe) error) (Result, error) {
 	putter, err := dirs.Put(ctx)
 	if err != nil {
 		return Result{}, err
@@ -37,17 +48,14 @@ func Path(ctx context.Context, blobs castore.BlobService, dirs castore.Directory
 	p := newPipe(working)
 	a := newAssembler(putter)
 	group.Go(func() error {
-		if err := walk(p, path, progress); err != nil {
+		if err := source(p); err != nil {
 			return err // the others see the end of working, not of the tree
 		}
 		close(p.events)
 		close(p.files)
 		return nil
 	})
-	// A storer waits for the disk now and then: one more than CPUs.
-	for range runtime.GOMAXPROCS(0) + 1 {
-		group.Go(func() error { return storeFiles(p, blobs) })
-	}
+	startStorers(group, p, blobs)
 	group.Go(func() error { return a.run(p) })
 	if err := group.Wait(); err != nil {
 		return Result{}, err
@@ -63,4 +71,12 @@ func Path(ctx context.Context, blobs castore.BlobService, dirs castore.Directory
 		}
 	}
 	return r, nil
+}
+
+// startStorers starts goroutines that store the files of p.
+func startStorers(group *errgroup.Group, p *pipe, blobs castore.BlobService) {
+	// A storer waits for the disk now and then: one more than CPUs.
+	for range runtime.GOMAXPROCS(0) + 1 {
+		group.Go(func() error { return storeFiles(p, blobs) })
+	}
 }

@@ -74,6 +74,16 @@ type chunk struct {
 	pipe  *pipe
 }
 
+// newFile makes a file whose contents are to follow in chunks.
+func newFile(size uint64, executable bool) *file {
+	f := &file{size: size, executable: executable, done: make(chan struct{})}
+	if size > 0 {
+		chunks := (size-1)/chunkSize + 1
+		f.content = make(chan *chunk, min(chunks, maxChunks))
+	}
+	return f
+}
+
 // chunk waits for a chunk that nobody uses.
 func (p *pipe) chunk() (*chunk, error) {
 	select {

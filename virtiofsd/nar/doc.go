@@ -1,4 +1,4 @@
-// Package nar writes Nix archives.
+// Package nar reads and writes Nix archives.
 //
 // A NAR is one tree of directories, files and symlinks in one canonical byte
 // string, so that its SHA-256 names the tree. All strings stand behind their
@@ -18,4 +18,7 @@
 // longer than 255 bytes, not ascending, or with a slash or NUL; a file of
 // another length than announced; a tree that is not complete. It holds one name
 // for each open directory and a buffer of 32 KiB.
+//
+// The reader takes nothing that the writer would not write, and nothing behind
+// the archive. Archives are not trusted: no length in one makes it use memory.
 package nar

@@ -21,7 +21,7 @@ import (
 
 const (
 	applicationID = 0x53746f72
-	schemaVersion = 1
+	schemaVersion = 2
 	// busyTimeout is how long a write waits for that of another process, in
 	// milliseconds. A large upload holds the lock for seconds.
 	busyTimeout = 60_000
@@ -30,8 +30,16 @@ const (
 )
 
 const schema = `
-CREATE TABLE directory (digest BLOB NOT NULL PRIMARY KEY, encoded BLOB NOT NULL);
-CREATE TABLE path_info (hash BLOB NOT NULL PRIMARY KEY, encoded BLOB NOT NULL);
+CREATE TABLE directory (digest BLOB NOT NULL PRIMARY KEY, encoded BLOB NOT NULL, used INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE path_info (hash BLOB NOT NULL PRIMARY KEY, encoded BLOB NOT NULL, used INTEGER NOT NULL DEFAULT 0);
+`
+
+// upgrade makes version 2 of version 1. Neither statement depends on the size
+// of the tables, and programs that know version 1 and have the file open go on.
+const upgrade = `
+ALTER TABLE directory ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE path_info ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
 `
 
 // DB is an open database file. Its services are valid until it is closed.
@@ -98,10 +106,26 @@ func (db *DB) check() error {
 	if err := db.sql.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
+	if version == 1 {
+		return db.upgrade()
+	}
 	if version != schemaVersion {
 		return fmt.Errorf("its format is version %d and this program knows version %d: use the program that made it, or another store", version, schemaVersion)
 	}
 	return nil
+}
+
+// upgrade makes a database of version 1 one of version 2, unless another
+// process does so at the same time.
+func (db *DB) upgrade() error {
+	return db.write(context.Background(), func(tx *sql.Tx) error {
+		var version int
+		if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil || version != 1 {
+			return err
+		}
+		_, err := tx.Exec(upgrade)
+		return err
+	})
 }
 
 var errForeign = errors.New("not a storeboot database: name another file or store directory")
@@ -213,7 +237,7 @@ func (db *DB) write(ctx context.Context, f func(*sql.Tx) error) error {
 
 // Directories is the directory service of the file. Closing it does nothing.
 func (db *DB) Directories() castore.DirectoryService {
-	return castore.NewDirectoryService(directoryTable{db})
+	return directories{castore.NewDirectoryService(directoryTable{db}), db}
 }
 
 // PathInfos is the path info service of the file. Closing it does nothing.

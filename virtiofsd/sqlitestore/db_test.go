@@ -125,7 +125,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"not a database", write("text", strings.Repeat("no database\n", 1000)), "not a storeboot database"},
 		{"empty file", write("empty", ""), "not a storeboot database"},
 		{"another program's", edit("other.sqlite", "CREATE TABLE x (y)"), "not a storeboot database"},
-		{"newer", edit("newer.sqlite", "PRAGMA user_version = 2"), "version 2"},
+		{"newer", edit("newer.sqlite", "PRAGMA user_version = 3"), "version 3"},
 		{"directory", dir, dir},
 		{"below a file", filepath.Join(dir, "text/store.sqlite"), "not a directory"},
 	} {
@@ -160,8 +160,8 @@ func TestDamage(t *testing.T) {
 		query      string
 		key, value []byte
 	}{
-		{"INSERT INTO directory VALUES (?, ?)", key[:], dir.Encoded()},
-		{"INSERT INTO path_info VALUES (?, ?)", other[:], info},
+		{"INSERT INTO directory (digest, encoded) VALUES (?, ?)", key[:], dir.Encoded()},
+		{"INSERT INTO path_info (hash, encoded) VALUES (?, ?)", other[:], info},
 	} {
 		if _, err := db.sql.Exec(row.query, row.key, row.value); err != nil {
 			t.Fatal(err)

@@ -5,14 +5,16 @@
 // that what a Put returned from survives a power loss. An upload of
 // directories is one transaction: a tree is in the file whole or not at all.
 //
-// Format: application_id 0x53746f72 ("Stor"), user_version 1, and
+// Format: application_id 0x53746f72 ("Stor"), user_version 2, and
 //
-//	directory (digest BLOB PRIMARY KEY, encoded BLOB)  castore.v1 Directory
-//	path_info (hash BLOB PRIMARY KEY, encoded BLOB)    store.v1 PathInfo
+//	directory (digest BLOB PRIMARY KEY, encoded BLOB, used INTEGER)  castore.v1 Directory
+//	path_info (hash BLOB PRIMARY KEY, encoded BLOB, used INTEGER)    store.v1 PathInfo
 //
-// The keys are 32 and 20 bytes. Values are checked when they are read: a
-// directory by its digest, a path info by its rules. A file with another
-// application_id or a later user_version is refused.
+// The keys are 32 and 20 bytes; used is when a row was last put, in seconds
+// since 1970, for garbage collection. Version 1 lacked it, and is upgraded when
+// it is opened. Values are checked when they are read: a directory by its
+// digest, a path info by its rules. A file with another application_id or a
+// later user_version is refused.
 //
 // A new file is made beside its place and renamed, under a lock of its
 // directory: nobody sees a file without its tables. The file system must be a

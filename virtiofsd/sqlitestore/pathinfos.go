@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"storeboot/internal/storepath"
 	"storeboot/virtiofsd/pathinfo"
@@ -48,7 +49,7 @@ func (s pathInfos) Put(ctx context.Context, p *pathinfo.PathInfo) (*pathinfo.Pat
 		return nil, fmt.Errorf("put path info: %w", err)
 	}
 	err = s.db.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO path_info (hash, encoded) VALUES (?, ?)", p.StorePath.Hash[:], encoded)
+		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO path_info (hash, encoded, used) VALUES (?, ?, ?)", p.StorePath.Hash[:], encoded, time.Now().Unix())
 		return err
 	})
 	if err != nil {

@@ -5,49 +5,87 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-)
 
-// kind is one of the three services of a store.
-type kind string
+	"storeboot/virtiofsd/objectstore/bucket"
+)
 
 const (
-	blobs       kind = "blob service"
-	directories kind = "directory service"
-	pathInfos   kind = "path info service"
+	// maxNesting is how many addresses may be within each other.
+	maxNesting = 8
+	// maxAddress is the longest address, in bytes.
+	maxAddress = 64 << 10
+	// chunkSizeParam is the parameter of object stores that only blobs have.
+	chunkSizeParam = "avg_chunk_size"
 )
 
-// forms are the addresses that a kind of service can have.
-func (k kind) forms() []string {
-	if k == blobs {
-		return []string{"memory:", "file:///DIR"}
-	}
-	return []string{"memory:", "sqlite:///FILE"}
-}
-
-// address is a parsed address.
+// address is a parsed address. What is opened by another package is whole, and
+// checked there.
 type address struct {
-	scheme string
-	path   string // absolute and clean; empty if the scheme has none
+	scheme string // memory, file, sqlite, objectstore, grpc, bigtable, cache, lru, keyfile-signing
+	path   string // of file and sqlite: absolute and clean
+	// foreign says that the address is one of tvix and snix (sled, redb), of whose
+	// databases one may be at path.
+	foreign bool
+	whole   string // of objectstore, grpc and bigtable
+	// References to services; from an address they are addresses.
+	near, far string // of cache
+	inner     string // of keyfile-signing
+	keyFile   string // of keyfile-signing: absolute and clean
+	capacity  int    // of lru
 }
 
-// parse parses the address of a service of kind k.
+// parse parses the address of a service of kind k, and those within it.
 func parse(k kind, s string) (address, error) {
-	a, err := parseAny(k, s)
+	return parseNested(k, s, 0)
+}
+
+func parseNested(k kind, s string, depth int) (address, error) {
+	a, err := parseAny(k, s, depth)
 	if err != nil {
-		return address{}, fmt.Errorf("%s address %q: %w", k, s, err)
+		return address{}, fmt.Errorf("%s address %q: %w", k, redact(s), err)
 	}
 	return a, nil
 }
 
-func parseAny(k kind, s string) (address, error) {
-	scheme, _, ok := strings.Cut(s, ":")
-	known := false
-	for _, form := range k.forms() {
-		known = known || strings.HasPrefix(form, strings.ToLower(scheme)+":")
+// redact cuts off what may hold credentials.
+func redact(s string) string {
+	s, _, cut := strings.Cut(s, "?")
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		scheme, _, _ := strings.Cut(s, ":")
+		s = scheme + "://..." + s[i:]
 	}
-	if !ok || !known {
-		return address{}, fmt.Errorf("unknown scheme %q (there is: %s)", scheme, strings.Join(k.forms(), ", "))
+	if len(s) > 1000 {
+		s, cut = s[:1000], true
+	}
+	if cut {
+		s += "?..."
+	}
+	return s
+}
+
+func parseAny(k kind, s string, depth int) (address, error) {
+	scheme, _, ok := strings.Cut(s, ":")
+	scheme = strings.ToLower(scheme)
+	f := form(k, scheme)
+	switch {
+	case !ok || f == "":
+		return address{}, fmt.Errorf("unknown scheme %q (there is: %s)", cutText(scheme), strings.Join(k.forms(), ", "))
+	case len(s) > maxAddress:
+		return address{}, fmt.Errorf("longer than %d bytes", maxAddress)
+	case depth > maxNesting:
+		return address{}, fmt.Errorf("more than %d addresses are within each other", maxNesting)
+	}
+	switch {
+	case strings.HasPrefix(scheme, "objectstore+"):
+		return parseBucket(k, s)
+	case strings.HasPrefix(scheme, "grpc+"):
+		return address{scheme: "grpc", whole: s}, nil
+	case scheme == "bigtable":
+		return address{scheme: scheme, whole: s}, nil
 	}
 	u, err := url.Parse(s)
 	if err != nil {
@@ -57,46 +95,129 @@ func parseAny(k kind, s string) (address, error) {
 		}
 		return address{}, err
 	}
-	query, err := url.ParseQuery(u.RawQuery)
+	// A + stands for itself: it is in many addresses, and a space in none.
+	query, err := url.ParseQuery(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
 	switch {
 	case err != nil:
-		return address{}, fmt.Errorf("parameters: %w", err)
+		return address{}, errors.New("parameters: not of the form NAME=VALUE&NAME=VALUE with %XX for what is not a letter or digit")
 	case u.Host != "" || u.User != nil:
-		return address{}, fmt.Errorf("a host is not possible here: write %s", form(k, u.Scheme))
+		return address{}, fmt.Errorf("a host is not possible here: write %s", f)
 	case u.Fragment != "" || strings.Contains(s, "#"):
 		return address{}, errors.New("# is not possible here: write it as %23")
 	case u.Opaque != "":
-		return address{}, fmt.Errorf("the path is not absolute: write %s", form(k, u.Scheme))
+		return address{}, fmt.Errorf("the path is not absolute: write %s", f)
 	}
-	for name := range query {
-		return address{}, fmt.Errorf("unknown parameter %q (%s has none; a ? in a path is written %%3F)", name, u.Scheme)
+	switch scheme {
+	case "file", "sqlite", "sled", "redb":
+		return parsePath(k, scheme, u.Path, query)
 	}
-	if u.Scheme == "memory" {
-		if u.Path != "" {
-			return address{}, errors.New("memory: has no path")
-		}
-		return address{scheme: u.Scheme}, nil
+	if u.Path != "" {
+		return address{}, fmt.Errorf("%s: has no path", scheme)
 	}
-	switch clean := path.Clean(u.Path); {
-	case u.Path == "":
-		return address{}, fmt.Errorf("the path is missing: write %s", form(k, u.Scheme))
-	case clean == "/":
-		return address{}, errors.New("the root directory cannot be a store")
-	case strings.IndexByte(clean, 0) >= 0:
-		return address{}, errors.New("the path has a NUL")
-	default:
-		return address{u.Scheme, clean}, nil
-	}
+	return parseParams(k, scheme, query, depth)
 }
 
-// form is the form of the addresses of k with that scheme.
+// cutText bounds what an error repeats.
+func cutText(s string) string { return s[:min(len(s), 100)] }
+
+// parseBucket checks the address of an object store.
+func parseBucket(k kind, s string) (address, error) {
+	var extra []string
+	if k == blobs {
+		extra = append(extra, chunkSizeParam)
+	}
+	if _, err := bucket.ParseAddress(s, extra...); err != nil {
+		if within := errors.Unwrap(err); within != nil { // without the address, which is said already
+			err = within
+		}
+		return address{}, err
+	}
+	return address{scheme: "objectstore", whole: s}, nil
+}
+
+// parsePath checks the address of files of this machine.
+func parsePath(k kind, scheme, p string, query url.Values) (address, error) {
+	for name := range query {
+		return address{}, fmt.Errorf("unknown parameter %q (%s has none; a ? in a path is written %%3F)", name, scheme)
+	}
+	a := address{scheme: scheme, path: path.Clean(p), foreign: scheme == "sled" || scheme == "redb"}
+	if a.foreign {
+		a.scheme = "sqlite"
+		if k == blobs {
+			a.scheme = "file"
+		}
+	}
+	switch {
+	case p == "" && a.foreign:
+		return address{scheme: "memory"}, nil
+	case p == "":
+		return address{}, fmt.Errorf("the path is missing: write %s", form(k, scheme))
+	case a.path == "/":
+		return address{}, errors.New("the root directory cannot be a store")
+	case strings.IndexByte(a.path, 0) >= 0:
+		return address{}, errors.New("the path has a NUL")
+	}
+	return a, nil
+}
+
+// parseParams checks an address that is all parameters.
+func parseParams(k kind, scheme string, query url.Values, depth int) (address, error) {
+	names := map[string][]string{
+		"cache": {"near", "far"}, "combined": {"near", "far"},
+		"lru":             {"capacity"},
+		"keyfile-signing": {"inner", "keyfile"},
+	}[scheme]
+	for name, values := range query {
+		switch {
+		case len(names) == 0:
+			return address{}, fmt.Errorf("unknown parameter %q (%s has none)", cutText(name), scheme)
+		case !slices.Contains(names, name):
+			return address{}, fmt.Errorf("unknown parameter %q (there is: %s; a & within an address is written %%26)", cutText(name), strings.Join(names, ", "))
+		case len(values) > 1:
+			return address{}, fmt.Errorf("parameter %q is there twice", name)
+		}
+	}
+	for _, name := range names {
+		if query.Get(name) == "" {
+			return address{}, fmt.Errorf("parameter %q is missing: write %s", name, form(k, scheme))
+		}
+	}
+	a := address{scheme: scheme}
+	switch scheme {
+	case "cache", "combined":
+		a.scheme, a.near, a.far = "cache", query.Get("near"), query.Get("far")
+	case "lru":
+		n, err := strconv.ParseUint(query.Get("capacity"), 10, 32)
+		if err != nil || n == 0 {
+			return address{}, fmt.Errorf("capacity: %q is not a number from 1 to 4294967295", cutText(query.Get("capacity")))
+		}
+		a.capacity = int(n)
+	case "keyfile-signing":
+		a.inner, a.keyFile = query.Get("inner"), filepath.Clean(query.Get("keyfile"))
+		if !filepath.IsAbs(a.keyFile) {
+			return address{}, fmt.Errorf("keyfile: %q is not an absolute path", cutText(a.keyFile))
+		}
+	}
+	for _, ref := range []string{a.near, a.far, a.inner} {
+		if ref == "" {
+			continue
+		}
+		if _, err := parseNested(k, ref, depth+1); err != nil {
+			return address{}, err
+		}
+	}
+	return a, nil
+}
+
+// form is the form of the addresses of k with that scheme; empty if there is
+// none. All schemes of object stores are known to the package bucket.
 func form(k kind, scheme string) string {
 	for _, f := range k.forms() {
-		if strings.HasPrefix(f, scheme+":") {
+		if strings.HasPrefix(f, scheme+":") || strings.HasPrefix(f, "objectstore+") && strings.HasPrefix(scheme, "objectstore+") {
 			return f
 		}
 	}
-	return scheme + ":"
+	return ""
 }
 
 // fileAddress is the address with that scheme of an absolute path.

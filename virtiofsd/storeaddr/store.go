@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
 
 	"storeboot/virtiofsd/castore"
-	"storeboot/virtiofsd/castore/fileblobs"
+	"storeboot/virtiofsd/composition"
 	"storeboot/virtiofsd/pathinfo"
-	"storeboot/virtiofsd/sqlitestore"
 )
 
 // Addresses say where a store is. An empty one stands for the embedded store in
@@ -22,7 +22,15 @@ type Addresses struct {
 	Blobs       string
 	Directories string
 	PathInfos   string
+	// Composition is a composition file. The others have no meaning then.
+	Composition string
+	// Log is told what the store can do without: a cache that cannot be written,
+	// say. nil: nothing is.
+	Log *slog.Logger
 }
+
+// compositionEnv is the variable that tvix and snix read.
+const compositionEnv = "EXPERIMENTAL_STORE_COMPOSITION"
 
 // AddFlags adds the flags that set a, with the environment as their defaults.
 func (a *Addresses) AddFlags(f *pflag.FlagSet) {
@@ -31,17 +39,37 @@ func (a *Addresses) AddFlags(f *pflag.FlagSet) {
 		dir = DefaultDir()
 	}
 	f.StringVar(&a.Dir, "store", dir, "keep the embedded store in this `DIR` (environment: STOREBOOT_STORE)")
+	a.AddServiceFlags(f, Addresses{})
+	f.StringVar(&a.Composition, "composition", os.Getenv(compositionEnv), "use the services of this TOML `FILE` instead of addresses (environment: "+compositionEnv+")")
+}
+
+// AddServiceFlags adds the flags of tvix and snix alone, with the environment
+// and then the addresses of def as their defaults. An address that def lacks
+// stands for the embedded store.
+func (a *Addresses) AddServiceFlags(f *pflag.FlagSet, def Addresses) {
 	for _, x := range []struct {
-		to        *string
-		flag, env string
-		kind      kind
+		to             *string
+		flag, env, def string
+		kind           kind
 	}{
-		{&a.Blobs, "blob-service-addr", "BLOB_SERVICE_ADDR", blobs},
-		{&a.Directories, "directory-service-addr", "DIRECTORY_SERVICE_ADDR", directories},
-		{&a.PathInfos, "path-info-service-addr", "PATH_INFO_SERVICE_ADDR", pathInfos},
+		{&a.Blobs, "blob-service-addr", "BLOB_SERVICE_ADDR", def.Blobs, blobs},
+		{&a.Directories, "directory-service-addr", "DIRECTORY_SERVICE_ADDR", def.Directories, directories},
+		{&a.PathInfos, "path-info-service-addr", "PATH_INFO_SERVICE_ADDR", def.PathInfos, pathInfos},
 	} {
-		forms := x.kind.forms()
-		f.StringVar(x.to, x.flag, os.Getenv(x.env), fmt.Sprintf("`ADDRESS` of the %s: %s or %s; none: the embedded store (environment: %s)", x.kind, forms[0], forms[1], x.env))
+		value := os.Getenv(x.env)
+		if value == "" {
+			value = x.def
+		}
+		none := ""
+		if x.def == "" {
+			none = "; none: the embedded store"
+		}
+		f.StringVar(x.to, x.flag, value, fmt.Sprintf("`ADDRESS` of the %s, as %s, grpc+unix:///PATH%s (environment: %s)", x.kind, x.kind.forms()[1], none, x.env))
+		f.Lookup(x.flag).DefValue = redact(value) // it is in the help, and may hold credentials
+	}
+	f.StringVar(&a.Composition, "experimental-store-composition", os.Getenv(compositionEnv), "use the services of this TOML `FILE` instead of addresses (environment: "+compositionEnv+")")
+	if def == (Addresses{}) {
+		_ = f.MarkHidden("experimental-store-composition") // fails for a flag that is not there alone
 	}
 }
 
@@ -69,10 +97,11 @@ type Store struct {
 	Directories castore.DirectoryService
 	PathInfos   pathinfo.Service
 
-	databases map[string]*sqlitestore.DB // by file: both services may be in one
+	built *builder
 }
 
-// Open opens the store. What is not there yet is made.
+// Open opens the store. What is not there yet is made. Servers are connected to
+// when they are needed.
 func Open(ctx context.Context, a Addresses) (*Store, error) {
 	s, err := open(ctx, a)
 	if err != nil {
@@ -85,20 +114,47 @@ func open(ctx context.Context, a Addresses) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := a.setDefaults(); err != nil {
+	b, err := a.prepare(ctx)
+	if err != nil {
 		return nil, err
 	}
-	b, err1 := parse(blobs, a.Blobs)
-	d, err2 := parse(directories, a.Directories)
-	p, err3 := parse(pathInfos, a.PathInfos)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, err
-	}
-	s := &Store{databases: map[string]*sqlitestore.DB{}}
-	if err := s.open(b, d, p); err != nil {
+	s := &Store{built: b}
+	if err := s.open(a); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// prepare checks the addresses, or those of the composition, before anything is
+// opened, and completes a.
+func (a *Addresses) prepare(ctx context.Context) (*builder, error) {
+	if a.Composition != "" {
+		c, err := composition.Read(a.Composition)
+		if err != nil {
+			return nil, err
+		}
+		a.Blobs, a.Directories, a.PathInfos = composition.Root, composition.Root, composition.Root
+		b := newBuilder(ctx, a.Log, c)
+		return b, b.checkComposition()
+	}
+	if err := a.setDefaults(); err != nil {
+		return nil, err
+	}
+	_, err1 := parse(blobs, a.Blobs)
+	_, err2 := parse(directories, a.Directories)
+	_, err3 := parse(pathInfos, a.PathInfos)
+	return newBuilder(ctx, a.Log, nil), errors.Join(err1, err2, err3)
+}
+
+func (s *Store) open(a Addresses) (err error) {
+	if s.Blobs, err = s.built.blobs(a.Blobs); err != nil {
+		return err
+	}
+	if s.Directories, err = s.built.directories(a.Directories); err != nil {
+		return err
+	}
+	s.PathInfos, err = s.built.pathInfos(a.PathInfos)
+	return err
 }
 
 // setDefaults replaces empty addresses by those of the embedded store.
@@ -131,59 +187,10 @@ func (a *Addresses) setDefaults() error {
 	return nil
 }
 
-func (s *Store) open(b, d, p address) (err error) {
-	if b.scheme == "memory" {
-		s.Blobs = castore.NewMemoryBlobs()
-	} else if s.Blobs, err = fileblobs.Open(b.path); err != nil {
-		return err
-	}
-	if d.scheme == "memory" {
-		s.Directories = castore.NewMemoryDirectories()
-	} else {
-		db, err := s.database(d.path)
-		if err != nil {
-			return err
-		}
-		s.Directories = db.Directories()
-	}
-	if p.scheme == "memory" {
-		s.PathInfos = pathinfo.NewMemory()
-		return nil
-	}
-	db, err := s.database(p.path)
-	if err != nil {
-		return err
-	}
-	s.PathInfos = db.PathInfos()
-	return nil
-}
-
-// database opens a database file once.
-func (s *Store) database(file string) (*sqlitestore.DB, error) {
-	if db := s.databases[file]; db != nil {
-		return db, nil
-	}
-	db, err := sqlitestore.Open(file)
-	if err == nil {
-		s.databases[file] = db
-	}
-	return db, err
-}
-
 // Close closes all services.
 func (s *Store) Close() error {
-	var errs []error
-	if s.Blobs != nil {
-		errs = append(errs, s.Blobs.Close())
+	if s.built == nil {
+		return nil
 	}
-	if s.Directories != nil {
-		errs = append(errs, s.Directories.Close())
-	}
-	if s.PathInfos != nil {
-		errs = append(errs, s.PathInfos.Close())
-	}
-	for _, db := range s.databases {
-		errs = append(errs, db.Close())
-	}
-	return errors.Join(errs...)
+	return s.built.close()
 }

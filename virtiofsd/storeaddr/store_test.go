@@ -3,6 +3,7 @@ package storeaddr
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,88 +16,8 @@ import (
 	"storeboot/virtiofsd/pathinfo/pathinfotest"
 )
 
-func TestParse(t *testing.T) {
-	for _, tt := range []struct {
-		kind kind
-		in   string
-		want address
-		err  string
-	}{
-		{blobs, "memory:", address{"memory", ""}, ""},
-		{pathInfos, "memory://", address{"memory", ""}, ""},
-		{blobs, "file:///var/lib/x", address{"file", "/var/lib/x"}, ""},
-		{blobs, "file:/var/lib/x", address{"file", "/var/lib/x"}, ""},
-		{blobs, "file:///a//b/../c/", address{"file", "/a/c"}, ""},
-		{blobs, "file:///a%20b%3Fc%23d%25", address{"file", "/a b?c#d%"}, ""},
-		{blobs, "FILE:///x", address{"file", "/x"}, ""},
-		{directories, "sqlite:///x.sqlite", address{"sqlite", "/x.sqlite"}, ""},
-
-		{blobs, "", address{}, `unknown scheme "" (there is: memory:, file:///DIR)`},
-		{blobs, "/var/lib/x", address{}, "unknown scheme"},
-		{blobs, "ftp://x", address{}, `unknown scheme "ftp"`},
-		{blobs, "http://foo.example/test", address{}, "unknown scheme"},
-		{blobs, "sqlite:///x", address{}, `unknown scheme "sqlite"`},
-		{directories, "file:///x", address{}, "sqlite:///FILE"},
-		{blobs, "memory://foo", address{}, "host"},
-		{blobs, "memory:///", address{}, "no path"},
-		{blobs, "memory:///foo", address{}, "no path"},
-		{blobs, "memory:foo", address{}, "not absolute"},
-		{blobs, "memory:?x=1", address{}, `unknown parameter "x"`},
-		{blobs, "file://host/x", address{}, "host"},
-		{blobs, "file://user@/x", address{}, "host"},
-		{blobs, "file:x", address{}, "not absolute"},
-		{blobs, "file://", address{}, "path is missing"},
-		{blobs, "file:", address{}, "path is missing"},
-		{blobs, "file:///", address{}, "root directory"},
-		{blobs, "file:///x/..", address{}, "root directory"},
-		{blobs, "file:///x?mode=ro", address{}, `unknown parameter "mode"`},
-		{blobs, "file:///x?a=%zz", address{}, "parameters"},
-		{blobs, "file:///x#y", address{}, "%23"},
-		{blobs, "file:///x#", address{}, "%23"},
-		{blobs, "file:///x%00", address{}, "NUL"},
-		{blobs, "file:///x%zz", address{}, "invalid URL escape"},
-		{pathInfos, "redb:///x", address{}, "unknown scheme"},
-	} {
-		got, err := parse(tt.kind, tt.in)
-		if tt.err == "" && (err != nil || got != tt.want) {
-			t.Errorf("%q: %v, %v, want %v", tt.in, got, err, tt.want)
-		}
-		if tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err) || !strings.Contains(err.Error(), string(tt.kind))) {
-			t.Errorf("%q: %v, error %v, want %q", tt.in, got, err, tt.err)
-		}
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, s := range []string{"memory:", "memory://", "file:///var/lib/x", "file:///a%20b", "sqlite:///x.sqlite"} {
-		_, err1 := parse(blobs, s)
-		_, err2 := parse(directories, s)
-		if err1 != nil && err2 != nil {
-			f.Fatalf("the seed %q does not reach the end of the parser: %v", s, err1)
-		}
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		for _, k := range []kind{blobs, directories, pathInfos} {
-			a, err := parse(k, s)
-			if err != nil {
-				continue
-			}
-			if a.scheme == "memory" != (a.path == "") || a.path != "" && a.path != filepath.Clean(a.path) {
-				t.Fatalf("%q gives %+v", s, a)
-			}
-			if a.path == "" {
-				continue
-			}
-			if again, err := parse(k, fileAddress(a.scheme, a.path)); err != nil || again != a {
-				t.Fatalf("%q gives %+v, and that %+v, %v", s, a, again, err)
-			}
-		}
-	})
-}
-
 func TestFlags(t *testing.T) {
-	for _, name := range []string{"STOREBOOT_STORE", "BLOB_SERVICE_ADDR", "DIRECTORY_SERVICE_ADDR", "PATH_INFO_SERVICE_ADDR"} {
+	for _, name := range []string{compositionEnv, "STOREBOOT_STORE", "BLOB_SERVICE_ADDR", "DIRECTORY_SERVICE_ADDR", "PATH_INFO_SERVICE_ADDR"} {
 		t.Setenv(name, "")
 	}
 	for _, tt := range []struct {
@@ -107,9 +28,12 @@ func TestFlags(t *testing.T) {
 	}{
 		{"nothing", nil, nil, Addresses{Dir: DefaultDir()}},
 		{"environment", map[string]string{"STOREBOOT_STORE": "/s", "BLOB_SERVICE_ADDR": "b:", "DIRECTORY_SERVICE_ADDR": "d:", "PATH_INFO_SERVICE_ADDR": "p:"}, nil,
-			Addresses{"/s", "b:", "d:", "p:"}},
+			Addresses{Dir: "/s", Blobs: "b:", Directories: "d:", PathInfos: "p:"}},
+		{"composition", map[string]string{compositionEnv: "/env"}, []string{"--store=/s"}, Addresses{Dir: "/s", Composition: "/env"}},
+		{"composition by flag", map[string]string{compositionEnv: "/env"}, []string{"--store=/s", "--composition=/flag"}, Addresses{Dir: "/s", Composition: "/flag"}},
+		{"composition by the flag of snix", nil, []string{"--store=/s", "--experimental-store-composition=/flag"}, Addresses{Dir: "/s", Composition: "/flag"}},
 		{"flags", nil, []string{"--store=/s", "--blob-service-addr=b:", "--directory-service-addr=d:", "--path-info-service-addr=p:"},
-			Addresses{"/s", "b:", "d:", "p:"}},
+			Addresses{Dir: "/s", Blobs: "b:", Directories: "d:", PathInfos: "p:"}},
 		{"flag before environment", map[string]string{"STOREBOOT_STORE": "/env"}, []string{"--store=/flag"}, Addresses{Dir: "/flag"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -123,6 +47,25 @@ func TestFlags(t *testing.T) {
 				t.Errorf("%+v, %v, want %+v", a, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestServiceFlags(t *testing.T) {
+	for _, name := range []string{compositionEnv, "BLOB_SERVICE_ADDR", "DIRECTORY_SERVICE_ADDR", "PATH_INFO_SERVICE_ADDR"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("BLOB_SERVICE_ADDR", "objectstore+s3://b?aws_secret_access_key=hush")
+	var a Addresses
+	f := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	a.AddServiceFlags(f, Addresses{Blobs: "b:", Directories: "d:", PathInfos: "p:"})
+	if err := f.Parse([]string{"--path-info-service-addr=q:"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Addresses{Blobs: os.Getenv("BLOB_SERVICE_ADDR"), Directories: "d:", PathInfos: "q:"}); a != want {
+		t.Errorf("%+v, want %+v", a, want)
+	}
+	if help := f.FlagUsages(); strings.Contains(help, "hush") || !strings.Contains(help, "s3://b") || strings.Contains(help, "--store ") {
+		t.Errorf("help: %s", help)
 	}
 }
 
@@ -162,7 +105,13 @@ func TestOpen(t *testing.T) {
 		files []string
 	}{
 		{"embedded", Addresses{Dir: dir}, []string{dir + "/blobs", dir + "/store.sqlite"}},
-		{"memory", Addresses{"/nowhere", "memory:", "memory:", "memory:"}, nil},
+		{"memory", Addresses{Dir: "/nowhere", Blobs: "memory:", Directories: "memory:", PathInfos: "memory:"}, nil},
+		{"sled and redb", Addresses{Dir: "/nowhere", Blobs: fileAddress("sled", dir+"4/b.sled"), Directories: fileAddress("sled", dir+"4/d.sled"), PathInfos: fileAddress("redb", dir+"4/p.redb")},
+			[]string{dir + "4/b.sled", dir + "4/d.sled", dir + "4/p.redb"}},
+		{"object store", Addresses{Dir: dir + "5", Blobs: fileAddress("objectstore+file", dir+"5/objects"), Directories: fileAddress("objectstore+file", dir+"5/objects")},
+			[]string{dir + "5/objects/chunks", dir + "5/objects/dirs", dir + "5/store.sqlite"}},
+		{"cache", Addresses{Dir: dir + "6", Blobs: "cache:?near=" + url.QueryEscape(fileAddress("file", dir+"6/near")) + "&far=memory:", Directories: "cache:?near=memory:&far=memory:", PathInfos: "cache:?near=lru:%3Fcapacity=10&far=memory:"},
+			[]string{dir + "6/near"}},
 		{"apart", Addresses{Dir: dir + "2", Directories: fileAddress("sqlite", dir+"3/d.sqlite")}, []string{dir + "2/blobs", dir + "2/store.sqlite", dir + "3/d.sqlite"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -189,6 +138,12 @@ func TestOpenRefuses(t *testing.T) {
 	if err := os.WriteFile(file, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	redb, sled := dir+"/redb", dir+"/sled"
+	err := errors.Join(os.WriteFile(redb, []byte(redbMagic+"more"), 0o644), os.Mkdir(sled, 0o755),
+		os.WriteFile(sled+"/conf", nil, 0o644), os.WriteFile(sled+"/db", nil, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name string
 		a    Addresses
@@ -198,6 +153,14 @@ func TestOpenRefuses(t *testing.T) {
 		{"root", Addresses{Dir: "/"}, "root directory"},
 		{"store is a file", Addresses{Dir: file}, file},
 		{"blobs are a file", Addresses{Dir: dir, Blobs: "file://" + file}, "not a directory"},
+		{"database is redb", Addresses{Dir: dir, PathInfos: "redb://" + redb}, redb + " is a redb database"},
+		{"database is sled", Addresses{Dir: dir, Directories: "sled://" + sled}, sled + " is a sled database"},
+		{"blobs are sled", Addresses{Dir: dir, Blobs: "sled://" + sled}, "grpc+http://[::1]:8000"},
+		{"bad gRPC address", Addresses{Dir: dir, Blobs: "grpc+http://localhost/some-path"}, "blob service"},
+		{"server that is not there", Addresses{Dir: dir, Blobs: "grpc+unix:///missing?wait-connect=1"}, "/missing"},
+		{"bad Bigtable address", Addresses{Dir: dir, PathInfos: "bigtable://i?project_id=p"}, "table_name"},
+		{"no key", Addresses{Dir: dir, PathInfos: "keyfile-signing:?inner=memory:&keyfile=/none/key"}, "/none/key"},
+		{"no composition", Addresses{Dir: dir, Composition: dir + "/none"}, dir + "/none"},
 		{"database is another's", Addresses{Dir: dir, PathInfos: "sqlite://" + file}, "not a storeboot database"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,6 +30,16 @@
 // and is removed by the next process that writes. The directory .staging itself
 // is locked while staging directories are made and removed.
 //
+// # Removal
+//
+// The modification time of a blob is when it was last stored or found by Has,
+// to a minute (castore.UsedSlack). Remove looks at it and removes the file while
+// it holds an exclusive lock of the shard ab/; Has sets it under a shared one,
+// so that a blob is either gone when Has looks or too young when Remove does.
+// What keeps imports and garbage collections apart as a whole is a lock of the
+// directory itself (castore.Guard). All locks are flocks of directories: they
+// end with their process.
+//
 // # Limits and trust
 //
 // The directory must be on one local file system with flock, rename and, for

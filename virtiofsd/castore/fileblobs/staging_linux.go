@@ -109,8 +109,9 @@ func (s *Store) newFile() (*os.File, uint64, error) {
 		return nil, 0, errors.New("write blob: the store is closed")
 	}
 	if s.staging == nil {
-		_, err := os.Stat(s.dir)
-		s.newDir = errors.Is(err, fs.ErrNotExist)
+		if _, err := os.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
+			s.newDir = true
+		}
 		st, err := newStaging(filepath.Join(s.dir, stagingName))
 		if err != nil {
 			s.mu.Unlock()

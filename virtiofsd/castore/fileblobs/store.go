@@ -59,10 +59,10 @@ func Open(dir string) (castore.BlobService, error) {
 }
 
 // path is the name of a blob that is in the store for good.
-func (s *Store) path(d castore.Digest) string {
-	hex := d.Hex()
-	return s.dir + "/" + hex[:2] + "/" + hex
-}
+func (s *Store) path(d castore.Digest) string { return s.shard(d) + "/" + d.Hex() }
+
+// shard is the directory that path is in.
+func (s *Store) shard(d castore.Digest) string { return s.dir + "/" + d.Hex()[:2] }
 
 // Has implements [castore.BlobService].
 func (s *Store) Has(ctx context.Context, d castore.Digest) (bool, error) {
@@ -79,11 +79,19 @@ func (s *Store) Has(ctx context.Context, d castore.Digest) (bool, error) {
 		return true, nil
 	}
 	// What was staged a moment ago may have its name now, never the other way.
-	switch _, err := os.Lstat(s.path(d)); {
-	case errors.Is(err, fs.ErrNotExist):
+	info, err := os.Lstat(s.path(d))
+	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
-	case err != nil:
+	}
+	there := false
+	if err == nil {
+		there, err = s.touch(d, info.ModTime())
+	}
+	if err != nil {
 		return false, fmt.Errorf("look for blob %s: %w", d, err)
+	}
+	if !there {
+		return false, nil
 	}
 	s.mu.Lock()
 	s.unsaved[d[0]] = true // the caller may refer to it after a Flush
