@@ -112,10 +112,17 @@ func nameByte(c byte) bool {
 // FromNARHash is the path that Nix gives a tree added by content (nix-store
 // --add, builtins.path): type source, hashed as NAR, no references.
 func FromNARHash(name string, narSHA256 [sha256.Size]byte) (StorePath, error) {
+	return Make("source", narSHA256, name)
+}
+
+// Make is the path that Nix makes of a type ("source", "text" or "output:out",
+// the first two followed by their references, each after a colon), the SHA-256
+// of what the type speaks of, and a name (Nix, Store::makeStorePath).
+func Make(kind string, inner [sha256.Size]byte, name string) (StorePath, error) {
 	if err := CheckName(name); err != nil {
 		return StorePath{}, fmt.Errorf("store path name %q: %w", name, err)
 	}
-	sum := sha256.Sum256([]byte("source:sha256:" + hex.EncodeToString(narSHA256[:]) + ":" + StoreDir + ":" + name))
+	sum := sha256.Sum256([]byte(kind + ":sha256:" + hex.EncodeToString(inner[:]) + ":" + StoreDir + ":" + name))
 	var h Hash
 	for i, b := range sum { // Nix folds the digest to 20 bytes by XOR
 		h[i%HashSize] ^= b

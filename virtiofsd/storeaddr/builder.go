@@ -208,7 +208,7 @@ func (b *builder) pathInfos(ref string) (pathinfo.Service, error) {
 		case "lru":
 			return storecache.NewLRU(a.capacity)
 		case "keyfile-signing":
-			key, err := storecache.ReadSecretKey(a.keyFile)
+			key, err := pathinfo.ReadSecretKey(a.keyFile)
 			if err != nil {
 				return nil, err
 			}

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
-
-	"github.com/nix-community/go-nix/pkg/nixbase32"
 
 	"storeboot/internal/storepath"
 	"storeboot/virtiofsd/pathinfo"
@@ -16,7 +13,7 @@ import (
 // signing signs what is put.
 type signing struct {
 	inner pathinfo.Service
-	key   SecretKey
+	key   pathinfo.SecretKey
 }
 
 // NewSigning makes a service that signs each path info with key before it puts
@@ -24,7 +21,7 @@ type signing struct {
 // A path info whose NAR size is not known stays without one, as Nix would not
 // accept it. Close does not close inner. The service is a [pathinfo.Sweeper] if
 // inner is one.
-func NewSigning(inner pathinfo.Service, key SecretKey) pathinfo.Service {
+func NewSigning(inner pathinfo.Service, key pathinfo.SecretKey) pathinfo.Service {
 	s := &signing{inner, key}
 	if sweeper, ok := inner.(pathinfo.Sweeper); ok {
 		return sweepableSigning{s, sweeper}
@@ -45,7 +42,7 @@ func (s *signing) Put(ctx context.Context, p *pathinfo.PathInfo) (*pathinfo.Path
 	if p.NarSize == 0 {
 		return s.inner.Put(ctx, p)
 	}
-	sig := s.key.Sign(Fingerprint(p))
+	sig := s.key.Sign(p.Fingerprint())
 	if slices.Contains(p.Signatures, sig) {
 		return s.inner.Put(ctx, p)
 	}
@@ -61,20 +58,3 @@ func (s *signing) List(ctx context.Context) iter.Seq2[*pathinfo.PathInfo, error]
 
 // Close implements [pathinfo.Service].
 func (s *signing) Close() error { return nil }
-
-// Fingerprint is what the signatures of p sign (Nix, ValidPathInfo::fingerprint;
-// spec/store.md 2.5):
-//
-//	1;STOREPATH;sha256:NARHASH;NARSIZE;REFERENCES
-//
-// with absolute paths, the hash in nixbase32, and the references by name, each
-// once, with commas between: Nix holds them as an ordered set.
-func Fingerprint(p *pathinfo.PathInfo) string {
-	refs := make([]string, len(p.References))
-	for i, r := range p.References {
-		refs[i] = r.Absolute()
-	}
-	slices.Sort(refs)
-	refs = slices.Compact(refs)
-	return fmt.Sprintf("1;%s;sha256:%s;%d;%s", p.StorePath.Absolute(), nixbase32.EncodeToString(p.NarSHA256[:]), p.NarSize, strings.Join(refs, ","))
-}

@@ -1,4 +1,4 @@
-package storecache
+package pathinfo
 
 import (
 	"bytes"
@@ -10,8 +10,6 @@ import (
 	"os"
 	"strings"
 	"unicode/utf8"
-
-	"storeboot/virtiofsd/pathinfo"
 )
 
 // maxKeyFile is the longest key file that is read, in bytes; one has about 120.
@@ -81,6 +79,6 @@ func (k SecretKey) Public() string {
 }
 
 // Sign signs a fingerprint.
-func (k SecretKey) Sign(fingerprint string) pathinfo.Signature {
-	return pathinfo.Signature{Name: k.name, Data: [pathinfo.SignatureSize]byte(ed25519.Sign(k.key, []byte(fingerprint)))}
+func (k SecretKey) Sign(fingerprint string) Signature {
+	return Signature{Name: k.name, Data: [SignatureSize]byte(ed25519.Sign(k.key, []byte(fingerprint)))}
 }
