@@ -1,5 +1,6 @@
 // Package kernelimage reads what a Linux kernel image says of itself: its
-// format and its release, which names its modules.
+// format, its release, which names its modules, the ELF file that it unpacks
+// when it starts, and the configuration that it may carry.
 //
 // Formats: the x86 bzImage (Documentation/arch/x86/boot.rst: "HdrS" at 0x202,
 // protocol 2.00 or later, kernel_version at 0x20e counts from 0x200), ELF
