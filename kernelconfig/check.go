@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -14,6 +13,7 @@ import (
 )
 
 type checkOptions struct {
+	fragmentOptions
 	all  bool
 	json bool
 }
@@ -25,18 +25,22 @@ func newCheckCommand() *cobra.Command {
 		Short: "Say what a kernel configuration lacks for our guests",
 		Long: `check reads a kernel configuration and says which options it lacks.
 
-FILE is a .config, the same compressed with gzip (/proc/config.gz), or a kernel
-image with its config-RELEASE beside it, as in /boot.
+FILE is a .config, the same compressed with gzip (/proc/config.gz), a kernel image
+(bzImage, vmlinux) that carries its configuration or has config-RELEASE beside it,
+as in /boot, or the Debian package of a kernel. What it is for is said with
+--fragment; kernelconfig fragment lists the purposes.
 
 An option that is a module is fine where mkinitrd can put the module into the
 initrd, and is listed as such; some options have to be built in. The exit status
 is 1 if a required option is missing.`,
 		Example: `  kernelconfig check /boot/config-$(uname -r)
   kernelconfig check /proc/config.gz --all
+  kernelconfig check --fragment nixos,cloud-hypervisor linux-image-6.12.deb
   kernelconfig check .config --json | jq '.options[] | select(.status == "missing")'`,
 		Args: cli.ExactArgs("FILE"),
 		RunE: func(c *cobra.Command, args []string) error { return o.run(c.OutOrStdout(), args[0]) },
 	}
+	o.addFlags(c, "virtiofs")
 	c.Flags().BoolVarP(&o.all, "all", "a", false, "list built-in options too")
 	c.Flags().BoolVar(&o.json, "json", false, "print every option as JSON")
 	return c
@@ -61,11 +65,14 @@ type checkOption struct {
 }
 
 func (o checkOptions) run(w io.Writer, path string) error {
+	f, err := o.get()
+	if err != nil {
+		return err
+	}
 	config, from, err := kconfig.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	f := fragment.VirtioFS()
 	r := checkResult{File: from, Fragment: f.Name}
 	for _, x := range f.Check(config) {
 		if x.Bad() {
@@ -78,9 +85,7 @@ func (o checkOptions) run(w io.Writer, path string) error {
 	}
 	r.OK = r.Missing == 0
 	if o.json {
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		if err := e.Encode(r); err != nil {
+		if err := printJSON(w, r); err != nil {
 			return err
 		}
 	} else if err := r.print(w, o.all); err != nil {

@@ -26,7 +26,11 @@ func run(t *testing.T, args ...string) (code int, out, errOut string) {
 func full(change map[string]string) string {
 	var b strings.Builder
 	b.WriteString("# Linux kernel configuration\nCONFIG_MODULES=y\n")
-	for _, o := range fragment.VirtioFS().Options {
+	virtiofs, err := fragment.Get(fragment.AMD64, "virtiofs")
+	if err != nil {
+		panic(err)
+	}
+	for _, o := range virtiofs.Options {
 		v, ok := change[o.Name]
 		switch {
 		case !ok:

@@ -7,10 +7,11 @@ import "github.com/spf13/cobra"
 func newCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "kernelconfig",
-		Short: "Check kernel configurations for storeboot's guests",
+		Short: "Check and build kernels for storeboot's guests",
 		Long: `kernelconfig knows which options a Linux kernel needs to boot as a guest of
-storeboot, and why: the initrd, the store over virtio-fs, consoles, power-off.`,
+storeboot, and why: the initrd, the store over virtio-fs, consoles, power-off; and
+beyond that what a VMM, systemd, NixOS or containers ask for.`,
 	}
-	c.AddCommand(newCheckCommand())
+	c.AddCommand(newCheckCommand(), newFragmentCommand(), newDiffCommand(), newExplainCommand())
 	return c
 }

@@ -1,6 +1,12 @@
 package fragment
 
-import "storeboot/kernelconfig/kconfig"
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"storeboot/kernelconfig/kconfig"
+)
 
 // Need says what becomes of a guest without the option.
 type Need string
@@ -12,60 +18,105 @@ const (
 	Recommended Need = "recommended"
 )
 
-// Option is one option of a fragment. It has to be built in, or may be a
-// module if ModuleOK: then mkinitrd can put it in and init loads it in time.
+// Arch is an architecture of guests, named as GOARCH.
+type Arch string
+
+const (
+	AMD64 Arch = "amd64"
+	ARM64 Arch = "arm64"
+)
+
+// Option is one option of a fragment. Without a value it has to be built in, or
+// may be a module if ModuleOK: then mkinitrd can put it in and init loads it in
+// time.
 type Option struct {
 	Name     string // without CONFIG_
 	Need     Need
 	ModuleOK bool
+	Arch     Arch          // empty: every one
+	Value    kconfig.Value // empty: y
 	Why      string
+}
+
+// Want is the value that a kernel built for the fragment has.
+func (o Option) Want() kconfig.Value {
+	if o.Value == "" {
+		return kconfig.Yes
+	}
+	return o.Value
 }
 
 // Fragment is a set of options for one purpose.
 type Fragment struct {
 	Name    string
 	Summary string
-	Options []Option
+	// Includes names the fragments that this one presupposes.
+	Includes []string
+	Options  []Option
 }
 
-// Status is what a check finds of an option.
-type Status string
-
-const (
-	BuiltIn  Status = "built-in"
-	AsModule Status = "module"   // fine: the initrd carries it
-	NotEarly Status = "too-late" // a module, where it has to be built in
-	Missing  Status = "missing"
-)
-
-// Finding is the result for one option.
-type Finding struct {
-	Option Option
-	Value  kconfig.Value
-	Status Status
+// all are the fragments, those that are presupposed first.
+func all() []Fragment {
+	return []Fragment{virtioFS(), cloudHypervisor(), qemu(), systemd(), nixos(), container(), debug()}
 }
 
-// Bad says whether a guest will not work because of the finding.
-func (f Finding) Bad() bool {
-	return f.Option.Need == Required && (f.Status == Missing || f.Status == NotEarly)
-}
+// All returns every fragment, those that are presupposed first.
+func All() []Fragment { return all() }
 
-// Check compares c with every option of f, in the fragment's order. A kernel
-// that cannot load modules lacks those that are needed as modules.
-func (f Fragment) Check(c *kconfig.Config) []Finding {
-	modules := c.Get("MODULES") == kconfig.Yes
-	var out []Finding
-	for _, o := range f.Options {
-		r := Finding{Option: o, Value: c.Get(o.Name), Status: Missing}
-		switch {
-		case r.Value == kconfig.Yes:
-			r.Status = BuiltIn
-		case r.Value == kconfig.Module && o.ModuleOK && modules:
-			r.Status = AsModule
-		case r.Value == kconfig.Module:
-			r.Status = NotEarly
-		}
-		out = append(out, r)
+// Names are the names of all fragments.
+func Names() []string {
+	var names []string
+	for _, f := range all() {
+		names = append(names, f.Name)
 	}
-	return out
+	return names
+}
+
+// Get joins the named fragments and those that they presuppose into one, with
+// the options that concern arch. Of an option that several name, the stronger
+// need counts.
+func Get(arch Arch, names ...string) (Fragment, error) {
+	if arch != AMD64 && arch != ARM64 {
+		return Fragment{}, fmt.Errorf("no fragment for architecture %q (there are %s and %s)", arch, AMD64, ARM64)
+	}
+	wanted := map[string]bool{}
+	for len(names) > 0 {
+		name := names[0]
+		names = names[1:]
+		if wanted[name] {
+			continue
+		}
+		i := slices.IndexFunc(all(), func(f Fragment) bool { return f.Name == name })
+		if i < 0 {
+			return Fragment{}, fmt.Errorf("no fragment %q (there are %s)", name, strings.Join(Names(), ", "))
+		}
+		wanted[name] = true
+		names = append(names, all()[i].Includes...)
+	}
+	var joined Fragment
+	var parts, summaries []string
+	at := map[string]int{}
+	for _, f := range all() {
+		if !wanted[f.Name] {
+			continue
+		}
+		parts, summaries = append(parts, f.Name), append(summaries, f.Summary)
+		for _, o := range f.Options {
+			if o.Arch != "" && o.Arch != arch {
+				continue
+			}
+			i, seen := at[o.Name]
+			if !seen {
+				at[o.Name] = len(joined.Options)
+				joined.Options = append(joined.Options, o)
+				continue
+			}
+			if o.Need == Required {
+				joined.Options[i].Need = Required
+			}
+			joined.Options[i].ModuleOK = joined.Options[i].ModuleOK && o.ModuleOK
+		}
+	}
+	joined.Name, joined.Summary = strings.Join(parts, "+"), strings.Join(summaries, "; ")
+	return joined, nil
 }

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -34,6 +36,30 @@ func (c *Config) Get(name string) Value {
 
 // Len is the number of options the file names.
 func (c *Config) Len() int { return len(c.values) }
+
+// Names are the names of the options the file names, in order, without CONFIG_.
+func (c *Config) Names() []string { return slices.Sorted(maps.Keys(c.values)) }
+
+// Diff returns the names of the options, without CONFIG_, that two
+// configurations give different values, in order.
+func Diff(a, b *Config) []string {
+	var names []string
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(a.Names(), b.Names()...)))) {
+		if a.Get(name) != b.Get(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Line is the line of a .config that gives the option, named without CONFIG_,
+// the value v.
+func Line(name string, v Value) string {
+	if v == No {
+		return "# CONFIG_" + name + " is not set"
+	}
+	return "CONFIG_" + name + "=" + string(v)
+}
 
 // maxSize bounds a file; those of real kernels are below 1 MiB.
 const maxSize = 16 << 20

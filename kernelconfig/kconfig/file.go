@@ -3,6 +3,8 @@ package kconfig
 import (
 	"bufio"
 	"bytes"
+	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,8 +16,9 @@ import (
 )
 
 // ReadFile reads a configuration: a .config, the same compressed with gzip (as
-// /proc/config.gz is), or a kernel image with the file config-RELEASE beside
-// it, as distributions install them. It returns the path that it read.
+// /proc/config.gz is), a kernel image that carries it (CONFIG_IKCONFIG) or has
+// the file config-RELEASE beside it, as distributions install them, or a Debian
+// package of a kernel. It returns the path that it read.
 func ReadFile(path string) (*Config, string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -25,20 +28,26 @@ func ReadFile(path string) (*Config, string, error) {
 	if st, err := f.Stat(); err != nil {
 		return nil, "", err
 	} else if st.IsDir() {
-		return nil, "", fmt.Errorf("%s: is a directory; want a .config, /proc/config.gz or a kernel", path)
+		return nil, "", fmt.Errorf("%s: is a directory; want a .config, /proc/config.gz, a kernel or a kernel's package", path)
 	}
 	br := bufio.NewReader(f)
-	head, _ := br.Peek(2)
+	head, _ := br.Peek(len(arMagic))
 	var r io.Reader = br
 	switch {
-	case bytes.Equal(head, []byte{0x1f, 0x8b}):
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(br)
 		if err != nil {
 			return nil, "", fmt.Errorf("%s: %w", path, err)
 		}
 		r = z
-	case bytes.Equal(head, []byte("MZ")), bytes.Equal(head, []byte("\x7fE")):
-		return readBeside(path)
+	case bytes.HasPrefix(head, []byte("MZ")), bytes.HasPrefix(head, []byte(elf.ELFMAG)):
+		return readImage(path)
+	case string(head) == arMagic:
+		c, name, err := readPackage(br)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: %w", path, err)
+		}
+		return c, path + ": " + name, nil
 	}
 	c, err := Parse(r)
 	if err != nil {
@@ -47,16 +56,28 @@ func ReadFile(path string) (*Config, string, error) {
 	return c, path, nil
 }
 
-// readBeside reads the configuration that a distribution puts beside a kernel.
-func readBeside(kernel string) (*Config, string, error) {
+// readImage reads the configuration in a kernel or, if it carries none, the one
+// that a distribution puts beside it.
+func readImage(kernel string) (*Config, string, error) {
 	img, err := kernelimage.Open(kernel)
 	if err != nil {
+		return nil, "", err
+	}
+	text, err := kernelimage.OpenConfig(kernel)
+	if err == nil {
+		c, err := Parse(bytes.NewReader(text))
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: the configuration in it: %w", kernel, err)
+		}
+		return c, kernel, nil
+	}
+	if !errors.Is(err, kernelimage.ErrNoConfig) {
 		return nil, "", err
 	}
 	path := filepath.Join(filepath.Dir(kernel), "config-"+img.Release)
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, "", fmt.Errorf("kernel %s: its configuration is not beside it: %w", kernel, err)
+		return nil, "", fmt.Errorf("kernel %s: its configuration is neither in it (CONFIG_IKCONFIG) nor beside it: %w", kernel, err)
 	}
 	defer f.Close()
 	c, err := Parse(f)

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"storeboot/internal/cli"
+	"storeboot/kernelconfig/fragment"
+)
+
+// fragmentOptions are the flags that choose fragments.
+type fragmentOptions struct {
+	names []string
+	arch  string
+}
+
+func (o *fragmentOptions) addFlags(c *cobra.Command, names ...string) {
+	c.Flags().StringSliceVarP(&o.names, "fragment", "f", names, "the `FRAGMENTS` to take: "+strings.Join(fragment.Names(), ", "))
+	o.addArch(c)
+}
+
+func (o *fragmentOptions) addArch(c *cobra.Command) {
+	c.Flags().StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH`itecture of the guest: amd64 or arm64")
+}
+
+// get joins the fragments.
+func (o *fragmentOptions) get() (fragment.Fragment, error) {
+	f, err := fragment.Get(fragment.Arch(o.arch), o.names...)
+	if err != nil {
+		return f, cli.Usagef("%v", err)
+	}
+	return f, nil
+}
