@@ -12,6 +12,6 @@ func newCommand() *cobra.Command {
 storeboot, and why: the initrd, the store over virtio-fs, consoles, power-off; and
 beyond that what a VMM, systemd, NixOS or containers ask for.`,
 	}
-	c.AddCommand(newCheckCommand(), newFragmentCommand(), newDiffCommand(), newExplainCommand())
+	c.AddCommand(newCheckCommand(), newFragmentCommand(), newDiffCommand(), newExplainCommand(), newBuildCommand())
 	return c
 }

@@ -46,6 +46,7 @@ func virtioFS() Fragment {
 			required("SERIAL_AMBA_PL011", "serial port, the kernel's console").on(ARM64),
 			required("SERIAL_AMBA_PL011_CONSOLE", "kernel messages on the serial port").on(ARM64),
 			required("ACPI", "power-off, and finding the machine's devices").on(AMD64),
+			recommended("EFI", "ACPI needs it").on(ARM64),
 			recommended("ACPI", "finding the machine's devices under cloud-hypervisor").on(ARM64),
 			required("PCI_HOST_GENERIC", "the PCI bus of a virtual arm64 machine").on(ARM64),
 			required("ARM_PSCI_FW", "power-off, and starting the other CPUs").on(ARM64),
@@ -60,6 +61,7 @@ func virtioFS() Fragment {
 			recommended("RD_LZ4", "initrds compressed with lz4, the fastest to unpack"),
 			recommended("RD_XZ", "initrds compressed with xz, the smallest"),
 			recommended("OVERLAY_FS", "a writable layer over the store").module(),
+			recommended("HW_RANDOM", "randomness from devices").module(),
 			recommended("HW_RANDOM_VIRTIO", "randomness from the host: programs that need it do not wait").module(),
 		},
 	}

@@ -122,3 +122,9 @@ func validName(s string) bool {
 		return r != '_' && !(r >= '0' && r <= '9') && !(r >= 'A' && r <= 'Z') && !(r >= 'a' && r <= 'z')
 	})
 }
+
+// Has says whether the file names the option, be it as off.
+func (c *Config) Has(name string) bool {
+	_, ok := c.values[name]
+	return ok
+}
