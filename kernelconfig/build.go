@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
+	"storeboot/internal/kconfig"
 	"storeboot/kernelconfig/fragment"
 	"storeboot/kernelconfig/kbuild"
-	"storeboot/kernelconfig/kconfig"
 )
 
 type buildOptions struct {

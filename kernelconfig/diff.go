@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
+	"storeboot/internal/kconfig"
 	"storeboot/kernelconfig/fragment"
-	"storeboot/kernelconfig/kconfig"
 )
 
 type diffOptions struct {

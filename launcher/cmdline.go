@@ -14,10 +14,15 @@ func (j *job) kernelLine(arch string) (string, error) {
 	if arch == "arm64" {
 		serial = "ttyAMA0"
 	}
-	words := []string{
-		"console=" + serial,
-		"panic=-1", // a panic restarts the guest at once, which ends the VM
+	var words []string
+	if j.closureParams != "" {
+		// First, so that all others have the last say.
+		words = append(words, j.closureParams)
 	}
+	words = append(words,
+		"console="+serial,
+		"panic=-1", // a panic restarts the guest at once, which ends the VM
+	)
 	if arch == "amd64" {
 		words = append(words,
 			"reboot=t",          // by a triple fault: the quickest way

@@ -22,7 +22,7 @@ func dryRun(w io.Writer, config *session.Config) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s is made for each VM anew, under another name\n", dir.Path)
 	fmt.Fprintf(&b, "# descriptor 3: %s, listening; 4: events\n", m.Store.Socket)
-	fmt.Fprintln(&b, session.DaemonCommand(config.Daemon))
+	fmt.Fprintln(&b, session.DaemonCommand(config.Daemon, config.Fetched != nil))
 	if config.BuildInitrd != nil {
 		fmt.Fprintln(&b, config.BuildInitrd(files.Initrd))
 	} else {

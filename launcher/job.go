@@ -46,8 +46,10 @@ type job struct {
 	parameters  []parameter
 	initArgs    []string
 	commandLine string
-	require     []string // store paths that have to be in the store
-	spec        *bootproto.RunSpec
+	// closureParams are kernel parameters that the system to boot brings along.
+	closureParams string
+	require       []string // store paths that have to be in the store
+	spec          *bootproto.RunSpec
 	// program gives the guest's program a console of its own. Else everything
 	// is on the kernel's.
 	program bool
@@ -113,6 +115,11 @@ func (j *job) run(ctx context.Context) error {
 	if err != nil {
 		return withStatus(err)
 	}
+	f := newFetching(j.err)
+	defer f.end()
+	if len(j.substituters) > 0 {
+		config.Fetched = f.show
+	}
 	if j.dryRun {
 		return dryRun(j.out, config)
 	}
@@ -127,7 +134,16 @@ func (j *job) run(ctx context.Context) error {
 			config.SerialOut = io.MultiWriter(j.out, f)
 		}
 	}
+	if j.program {
+		config.ProgramOut = f.until(config.ProgramOut)
+	} else {
+		config.SerialOut = f.until(config.SerialOut)
+	}
 	result, err := session.Run(ctx, config)
+	f.end()
+	if text := f.summary(); text != "" {
+		config.Log.Info(text)
+	}
 	if err != nil {
 		return withStatus(err)
 	}
@@ -177,6 +193,10 @@ func (j *job) configure(ctx context.Context) (*session.Config, error) {
 		}
 		return nil, err
 	}
+	disks, err := j.findDisks()
+	if err != nil {
+		return nil, err
+	}
 	line, err := j.kernelLine(runtime.GOARCH)
 	if err != nil {
 		return nil, err
@@ -189,6 +209,7 @@ func (j *job) configure(ctx context.Context) (*session.Config, error) {
 			Arch: runtime.GOARCH, Accel: found.Accel, CPUs: j.cpus, Memory: memory,
 			Kernel: img.Path, CommandLine: line,
 			Store: vmm.Store{Tag: bootproto.Tags()[0], Queues: min(j.cpus, maxQueues)},
+			Disks: disks,
 			Stdin: j.spec != nil && j.spec.Stdin == bootproto.StdinPort,
 		},
 		Input: j.input, Terminal: j.terminal, Timeout: j.timeout,

@@ -96,6 +96,17 @@ func TestDryRun(t *testing.T) {
 		{"boot", "", []string{"boot", storePath + "/init", "--cpus", "2", "--", "one", "two words", "--three", ""}, []string{
 			"-append '" + base + "quiet init=" + storePath + `/init -- one "two words" --three ""'`, "--require " + storePath, "-smp 2",
 		}, []string{"hvc0", "run.json"}},
+		{"run as another, for a time", "", []string{"run", "--user", "7:8,9", "--limit", "1m30s", prog}, []string{`"user":{"uid":7,"gid":8,"groups":[9]},"limit_ms":90000`}, nil},
+		{"boot with a disk", "", []string{"boot", "--cmdline", "root=LABEL=x ro", "--writable-store", storePath}, []string{
+			"init=" + storePath + " storeboot.store.overlay=tmpfs root=LABEL=x ro'", "--template nixos",
+		}, nil},
+		{"disks", "", []string{"find", "--disk", "KERNEL", "--disk", "KERNEL,ro"}, []string{
+			"-drive if=none,id=disk0,format=raw,file=KERNEL -device virtio-blk-pci,drive=disk0",
+			"-drive if=none,id=disk1,format=raw,file=KERNEL,readonly=on -device virtio-blk-pci,drive=disk1",
+		}, nil},
+		{"boot a specialisation", "", []string{"boot", "--specialisation", "debug", "--writable-store=/dev/vda", storePath + "/init"}, []string{
+			"init=" + storePath + "/specialisation/debug/init storeboot.store.overlay=/dev/vda'",
+		}, nil},
 		{"original", cmdlineVariable + "=tvix.find", nil, []string{"-append '" + base + "tvix.find'", "--template store"}, []string{"hvc0", "--require", "quiet"}},
 		{"original shell", cmdlineVariable + "=snix.shell quiet", nil, []string{"snix.shell quiet'", "--template shell"}, nil},
 		{"original CPUs", cpusVariable + "=3", []string{"find"}, []string{"-smp 3"}, nil},
@@ -154,7 +165,11 @@ func TestErrors(t *testing.T) {
 		{"bad environment", "", []string{"run", "--env", "A", prog}, 2, []string{`"A" is not KEY=VALUE`}},
 		{"bad directory", "", []string{"run", "--dir", "x", prog}, 2, []string{`dir "x"`}},
 		{"too many paths", "", []string{"boot", prog, prog}, 2, []string{"unexpected argument"}},
-		{"no path to boot", "", []string{"boot", "--", "x"}, 2, []string{"STOREPATH/init is missing"}},
+		{"no path to boot", "", []string{"boot", "--", "x"}, 2, []string{"STOREPATH[/init] is missing"}},
+		{"user", "", []string{"run", "--user", "root", prog}, 2, []string{`--user root: "root" is no number`}},
+		{"user beyond", "", []string{"run", "--user", "1:4294967295", prog}, 2, []string{"4294967295"}},
+		{"limit", "", []string{"run", "--limit", "1us", prog}, 2, []string{"--limit 1µs"}},
+		{"specialisation", "", []string{"boot", "--specialisation", "../x", storePath}, 2, []string{`--specialisation "../x"`}},
 		{"quote in an argument", "", []string{"boot", prog, "--", `a"b`}, 2, []string{"double quote"}},
 		{"CPUs", "", []string{"find", "--cpus", "0"}, 2, []string{"--cpus 0", "1 to 255"}},
 		{"original CPUs", cpusVariable + "=many", []string{"find"}, 2, []string{"CH_NUM_CPUS=many"}},
@@ -169,6 +184,7 @@ func TestErrors(t *testing.T) {
 		{"VMM", "", []string{"find", "--vmm", "xen"}, 2, []string{"--vmm xen"}},
 		{"kernel", "", []string{"find", "--kernel", "/nonexistent/k"}, 1, []string{"/nonexistent/k", "no such file"}},
 		{"initrd", "", []string{"find", "--kernel", "KERNEL", "--initrd", "/nonexistent/i"}, 1, []string{"open initrd", "/nonexistent/i"}},
+		{"no disk", "", []string{"find", "--kernel", "KERNEL", "--disk", "/nonexistent/d"}, 1, []string{"--disk", "/nonexistent/d"}},
 		{"no QEMU", "PATH=/nonexistent", []string{"find", "--kernel", "KERNEL"}, 1, []string{"qemu-system-", "apt-get install"}},
 		{"no store daemon", "", []string{"find", "--kernel", "KERNEL", "--virtiofsd", "/nonexistent/d"}, 1, []string{"--virtiofsd", "/nonexistent/d"}},
 		{"long command line", "", []string{"find", "--kernel", "KERNEL", "--cmdline", strings.Repeat("x", 2048)}, 1, []string{"the kernel takes 2047"}},

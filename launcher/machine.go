@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -21,6 +24,7 @@ type machineOptions struct {
 	cmdline    string
 	cpus       int
 	memory     string
+	disks      []string
 	timeout    time.Duration
 	consoleLog string
 	dryRun     bool
@@ -30,6 +34,8 @@ type machineOptions struct {
 	blobs          string
 	directories    string
 	pathInfos      string
+	substituters   []string
+	trustedKeys    string
 	virtiofsd      string
 	mkinitrd       string
 	defaultsFailed error
@@ -57,6 +63,7 @@ func (o *machineOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.cmdline, "cmdline", "", "further kernel parameters")
 	f.IntVar(&o.cpus, "cpus", cpus, "processors of the guest")
 	f.StringVar(&o.memory, "memory", environ(memoryVariable, defaultMemory), "memory of the guest, with suffix K, M, G or T")
+	f.StringArrayVar(&o.disks, "disk", nil, "raw image or block device `FILE[,ro]` as /dev/vda, the next as /dev/vdb (repeatable)")
 	f.DurationVar(&o.timeout, "timeout", 0, "end the VM after this `TIME` (90s, 10m), with exit status 124")
 	f.StringVar(&o.consoleLog, "console-log", "", "write the kernel's console to `FILE`")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the commands that would be run, and run none")
@@ -65,6 +72,8 @@ func (o *machineOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.blobs, "blob-service-addr", "", "`ADDRESS` of the blobs ($BLOB_SERVICE_ADDR)")
 	f.StringVar(&o.directories, "directory-service-addr", "", "`ADDRESS` of the directories ($DIRECTORY_SERVICE_ADDR)")
 	f.StringVar(&o.pathInfos, "path-info-service-addr", "", "`ADDRESS` of the path infos ($PATH_INFO_SERVICE_ADDR)")
+	f.StringArrayVar(&o.substituters, "substituter", nil, "fetch what the store lacks from this Nix binary cache when the guest asks for it, an `ADDRESS` as https://cache.nixos.org (may be repeated)")
+	f.StringVar(&o.trustedKeys, "trusted-public-keys", "", "trust what these `KEYS` have signed in the substituters (NAME:BASE64, with spaces between)")
 	f.StringVar(&o.virtiofsd, "virtiofsd", "", "store daemon `FILE` (default: beside launcher, or in $PATH)")
 	f.StringVar(&o.mkinitrd, "mkinitrd", "", "initrd builder `FILE` (default: beside launcher, or in $PATH)")
 	f.SortFlags = false
@@ -92,6 +101,9 @@ func (o *machineOptions) check() (vmm.Size, error) {
 	if o.initrd != "" && o.template != "" {
 		return 0, cli.Usagef("--initrd and --template exclude each other")
 	}
+	if o.trustedKeys != "" && len(o.substituters) == 0 {
+		return 0, cli.Usagef("--trusted-public-keys needs --substituter")
+	}
 	p, err := bootproto.ParseCommandLine(o.cmdline)
 	switch {
 	case err != nil:
@@ -117,10 +129,31 @@ func (o *machineOptions) daemonArgs() []string {
 	for _, f := range []struct{ name, value string }{
 		{"--store", o.store}, {"--blob-service-addr", o.blobs},
 		{"--directory-service-addr", o.directories}, {"--path-info-service-addr", o.pathInfos},
+		{"--trusted-public-keys", o.trustedKeys},
 	} {
 		if f.value != "" {
 			args = append(args, f.name, f.value)
 		}
 	}
+	for _, addr := range o.substituters {
+		args = append(args, "--substituter", addr)
+	}
 	return args
+}
+
+// findDisks are the disks of the flags, which have to be there.
+func (o *machineOptions) findDisks() ([]vmm.Disk, error) {
+	var list []vmm.Disk
+	for _, s := range o.disks {
+		file, readOnly := strings.CutSuffix(s, ",ro")
+		path, err := filepath.Abs(file)
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--disk: %w", err)
+		}
+		list = append(list, vmm.Disk{Path: path, ReadOnly: readOnly})
+	}
+	return list, nil
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"path"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +18,8 @@ type runOptions struct {
 	machine machineOptions
 	env     []string
 	dir     string
+	user    string
+	limit   time.Duration
 }
 
 func newRunCommand() *cobra.Command {
@@ -36,6 +41,8 @@ Flags stand before the program: everything behind it belongs to the program.`,
 	}
 	c.Flags().StringArrayVar(&o.env, "env", nil, "environment variable `KEY=VALUE` of the program, repeatable")
 	c.Flags().StringVar(&o.dir, "dir", "", "working `DIRECTORY` of the program in the guest (default /)")
+	c.Flags().StringVar(&o.user, "user", "", "run the program as `UID[:GID[,GROUP...]]`, in numbers (default 0:0)")
+	c.Flags().DurationVar(&o.limit, "limit", 0, "end the program after this `TIME`, with exit status 124; the VM ends in order")
 	o.machine.addFlags(c.Flags())
 	c.Flags().SetInterspersed(false)
 	return c
@@ -57,11 +64,39 @@ func (o *runOptions) run(c *cobra.Command, args []string) error {
 		Env:     o.env,
 		Dir:     o.dir,
 	}
+	if o.limit < 0 || o.limit > 0 && o.limit < time.Millisecond {
+		return cli.Usagef("--limit %v: want a time of a millisecond or more", o.limit)
+	}
+	j.spec.LimitMillis = o.limit.Milliseconds()
+	if o.user != "" {
+		if j.spec.User, err = parseUser(o.user); err != nil {
+			return cli.Usagef("--user %s: %w", o.user, err)
+		}
+	}
 	j.useTerminal()
 	if err := j.spec.Check(); err != nil {
 		return setUsage(err)
 	}
 	return j.run(c.Context())
+}
+
+// parseUser reads UID[:GID[,GROUP...]]; without a group it is the number of the
+// user.
+func parseUser(s string) (*bootproto.User, error) {
+	uid, groups, hasGroups := strings.Cut(s, ":")
+	if !hasGroups {
+		groups = uid
+	}
+	var numbers []uint32
+	for _, text := range append([]string{uid}, strings.Split(groups, ",")...) {
+		// The highest number means no user to the kernel.
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || n == 1<<32-1 {
+			return nil, fmt.Errorf("%q is no number of a user or group", text)
+		}
+		numbers = append(numbers, uint32(n))
+	}
+	return &bootproto.User{UID: numbers[0], GID: numbers[1], Groups: numbers[2:]}, nil
 }
 
 // programPath checks that arg names a file in a store path, and returns it in

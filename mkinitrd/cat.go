@@ -4,24 +4,22 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
 	"storeboot/internal/newc"
-	"storeboot/mkinitrd/image"
+	"storeboot/mkinitrd/archive"
 )
 
 func newCatCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cat FILE PATH",
+		Use:   "cat IMAGE PATH",
 		Short: "Print a file of an initrd",
 		Long: `cat prints the file at PATH in an initrd. If there are several at that place,
 it is the last one, which the kernel leaves there.`,
 		Example: `  mkinitrd cat initrd /etc/storeboot/boot.json | jq .modules`,
-		Args:    cli.ExactArgs("FILE", "PATH"),
+		Args:    cli.ExactArgs("IMAGE", "PATH"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := printFile(c.OutOrStdout(), args[0], args[1]); err != nil {
 				return fmt.Errorf("cat %s: %w", args[0], err)
@@ -47,38 +45,38 @@ func printFile(w io.Writer, file, name string) error {
 		return err
 	}
 	at := -1
-	return image.Walk(f, func(e image.Found) error {
+	_, err = archive.Walk(f, func(e archive.Entry) error {
 		if at++; at < wanted {
 			return nil
 		}
 		if _, err := io.Copy(w, e.Data); err != nil {
 			return err
 		}
-		return image.ErrStop
+		return archive.ErrStop
 	})
+	return err
 }
 
 // locate returns the number of the entry that has the data of the file.
 func locate(r io.Reader, name string) (int, error) {
-	clean := func(s string) string { return strings.TrimPrefix(path.Clean("/"+s), "/") }
-	name = clean(name)
+	name = cleanName(name)
 	// A file of several names has its data under any of them.
 	type inode struct {
-		segment         int
+		archive         int
 		major, minor, n uint32
 	}
-	inodeOf := func(e image.Found) inode { return inode{e.Segment, e.DevMajor, e.DevMinor, e.Ino} }
+	inodeOf := func(e archive.Entry) inode { return inode{e.Archive, e.DevMajor, e.DevMinor, e.Ino} }
 	data := map[inode]int{}
 	found, at := -1, -1
 	var last newc.Header
 	var lastInode inode
 	target := ""
-	err := image.Walk(r, func(e image.Found) error {
+	_, err := archive.Walk(r, func(e archive.Entry) error {
 		at++
 		if e.Type() == newc.TypeRegular && e.NLink >= 2 && e.Size > 0 {
 			data[inodeOf(e)] = at
 		}
-		if clean(e.Name) != name {
+		if cleanName(e.Name) != name {
 			return nil
 		}
 		found, last, lastInode = at, *e.Header, inodeOf(e)

@@ -6,29 +6,36 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
 	"storeboot/internal/newc"
+	"storeboot/mkinitrd/archive"
 	"storeboot/mkinitrd/compress"
-	"storeboot/mkinitrd/image"
 )
 
-type listOptions struct{ json bool }
+type listOptions struct{ long, json bool }
 
 func newListCommand() *cobra.Command {
 	var o listOptions
 	c := &cobra.Command{
-		Use:   "ls FILE",
+		Use:   "ls IMAGE [PATTERN...]",
 		Short: "List what is in an initrd",
-		Long: `ls lists the entries of all segments of an initrd, in the order in which the
-kernel unpacks them: type and permissions, owner, size or device, name.`,
-		Example: `  mkinitrd ls initrd
+		Long: `ls lists the entries of all segments of an initrd, whoever made it, in the order
+in which the kernel unpacks them: their names, or with -l type and permissions,
+owner, size or device, and name, below a line for each segment.
+
+With PATTERN it lists the files that match, and all below them. An image that is
+cut off or damaged is listed up to there, and is an error.`,
+		Example: `  mkinitrd ls -l initrd
+  mkinitrd ls initrd '*.ko' etc
   mkinitrd ls initrd --json | jq -r '.[] | select(.size > 1e6) | .path'`,
-		Args: cli.ExactArgs("FILE"),
-		RunE: func(c *cobra.Command, args []string) error { return o.run(c.OutOrStdout(), args[0]) },
+		Args: cli.MinArgs("IMAGE"),
+		RunE: func(c *cobra.Command, args []string) error { return o.run(c.OutOrStdout(), args[0], args[1:]) },
 	}
+	c.Flags().BoolVarP(&o.long, "long", "l", false, "all about each entry")
 	c.Flags().BoolVar(&o.json, "json", false, "print the entries as JSON")
 	return c
 }
@@ -38,6 +45,7 @@ type listEntry struct {
 	Path    string         `json:"path"`
 	Segment int            `json:"segment"`
 	Codec   compress.Codec `json:"compression"`
+	Early   bool           `json:"early,omitempty"`
 	Type    string         `json:"type"`
 	Mode    string         `json:"mode"` // octal
 	UID     uint32         `json:"uid"`
@@ -49,15 +57,24 @@ type listEntry struct {
 	Device  string         `json:"device,omitempty"`
 }
 
-func (o listOptions) run(w io.Writer, path string) error {
-	f, err := os.Open(path)
+func (o listOptions) run(w io.Writer, image string, args []string) error {
+	only, err := newPatterns(args)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(image)
 	if err != nil {
 		return fmt.Errorf("ls: %w", err)
 	}
 	defer f.Close()
 	list := []listEntry{}
 	segment := -1
-	err = image.Walk(f, func(e image.Found) error {
+	found := false
+	_, err = archive.Walk(f, func(e archive.Entry) error {
+		if !only.match(e.Name) {
+			return nil
+		}
+		found = true
 		x, err := newListEntry(e)
 		if err != nil {
 			return err
@@ -66,23 +83,32 @@ func (o listOptions) run(w io.Writer, path string) error {
 			list = append(list, x)
 			return nil
 		}
-		if e.Segment != segment {
-			segment = e.Segment
-			if _, err := fmt.Fprintf(w, "segment %d, compression %s\n", segment, e.Codec); err != nil {
+		if o.long && e.Segment.Number != segment {
+			segment = e.Segment.Number
+			early := ""
+			if e.Segment.Early {
+				early = ", read before any is unpacked"
+			}
+			if _, err := fmt.Fprintf(w, "segment %d, compression %s, at byte %d%s\n", segment, e.Segment.Codec, e.Segment.Offset, early); err != nil {
 				return err
 			}
 		}
-		return x.print(w, e.Header)
+		return x.print(w, e.Header, o.long)
 	})
+	if o.json {
+		j := json.NewEncoder(w)
+		j.SetIndent("", "  ")
+		if jerr := j.Encode(list); err == nil {
+			err = jerr
+		}
+	}
+	if err == nil && !found && len(args) > 0 {
+		err = fmt.Errorf("nothing in it matches %s", strings.Join(args, " "))
+	}
 	if err != nil {
-		return fmt.Errorf("ls %s: %w", path, err)
+		return fmt.Errorf("ls %s: %w", image, err)
 	}
-	if !o.json {
-		return nil
-	}
-	j := json.NewEncoder(w)
-	j.SetIndent("", "  ")
-	return j.Encode(list)
+	return nil
 }
 
 // types are the names of the types, and the letters that ls(1) has for them.
@@ -94,9 +120,9 @@ var types = map[uint32]struct {
 	newc.TypeChar: {"char", 'c'}, newc.TypeBlock: {"block", 'b'}, newc.TypeFIFO: {"fifo", 'p'}, newc.TypeSocket: {"socket", 's'},
 }
 
-func newListEntry(e image.Found) (listEntry, error) {
+func newListEntry(e archive.Entry) (listEntry, error) {
 	x := listEntry{
-		Path: e.Name, Segment: e.Segment, Codec: e.Codec, Type: types[e.Type()].name, Mode: fmt.Sprintf("%04o", e.Perm()),
+		Path: e.Name, Segment: e.Segment.Number, Codec: e.Segment.Codec, Early: e.Segment.Early, Type: types[e.Type()].name, Mode: fmt.Sprintf("%04o", e.Perm()),
 		UID: e.UID, GID: e.GID, Links: e.NLink, MTime: e.MTime, Size: e.Size,
 	}
 	switch e.Type() {
@@ -112,7 +138,11 @@ func newListEntry(e image.Found) (listEntry, error) {
 	return x, nil
 }
 
-func (x listEntry) print(w io.Writer, h *newc.Header) error {
+func (x listEntry) print(w io.Writer, h *newc.Header, long bool) error {
+	if !long {
+		_, err := fmt.Fprintln(w, printable(x.Path))
+		return err
+	}
 	size := strconv.FormatInt(x.Size, 10)
 	if x.Device != "" {
 		size = x.Device

@@ -19,6 +19,7 @@ build after that takes milliseconds.`,
   mkinitrd cat initrd /etc/storeboot/boot.json
   mkinitrd templates shell > mine.yaml`,
 	}
-	c.AddCommand(newBuildCommand(), newListCommand(), newCatCommand(), newTemplatesCommand())
+	c.AddCommand(newBuildCommand(), newListCommand(), newCatCommand(),
+		newExtractCommand(), newDiffCommand(), newSizeCommand(), newCheckCommand(), newTemplatesCommand(), newInitTemplateCommand(), newWhyCommand(), newEmbedCommand())
 	return c
 }

@@ -34,11 +34,13 @@ func BuiltinSource(name string) ([]byte, error) {
 	return data, nil
 }
 
-// Builtin returns a built-in template with all that it extends.
+// Builtin returns a built-in template with all that it extends. Parameters
+// without a default stand for themselves: ${NAME}.
 func Builtin(name string) (*Template, error) {
-	data, err := BuiltinSource(name)
-	if err != nil {
+	if isFile(name) {
+		_, err := BuiltinSource(name)
 		return nil, err
 	}
-	return Parse(name, data)
+	l := &loader{describe: true}
+	return l.load(name)
 }

@@ -3,167 +3,122 @@ package templates
 import (
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
 
+// template decodes all keys; those of lists are in the files items.go and
+// programs.go.
 func (d *decoder) template(root ast.Node, t *Template) error {
 	return d.mapping(root, "template", fields{
 		"description": d.into(&t.Description, "description"),
 		"extends":     d.into(&t.Extends, "extends"),
+		"include": func(n ast.Node) error {
+			return d.list(n, "include", d.appendText(&t.Include, "include"))
+		},
+		"parameters": func(ast.Node) error { return nil }, // decoded before all else
 		"mode": func(n ast.Node) (err error) {
 			t.Mode, err = d.choice(n, "mode", "find", "shell", "run")
 			return err
 		},
-		"modules": func(n ast.Node) error {
-			return d.list(n, "modules", func(n ast.Node) error {
-				m, err := d.module(n)
-				t.Modules = append(t.Modules, m)
-				return err
-			})
-		},
-		"commands": func(n ast.Node) error {
-			return d.list(n, "commands", func(n ast.Node) error {
-				s, err := d.text(n, "command")
-				if err == nil && !isWord(s) {
-					err = d.errorf(n.GetToken(), "command %q: want a name", s)
-				}
-				t.Commands = append(t.Commands, s)
-				return err
-			})
+		"max_size": func(n ast.Node) (err error) {
+			t.MaxSizeAt = d.at(n)
+			t.MaxSize, err = d.size(n, "max_size")
+			return err
 		},
 		"shell": func(n ast.Node) error {
-			err := d.list(n, "shell", func(n ast.Node) error {
-				s, err := d.text(n, "shell")
-				t.Shell = append(t.Shell, s)
-				return err
-			})
-			if err != nil {
+			if err := d.list(n, "shell", d.appendText(&t.Shell, "shell")); err != nil {
 				return err
 			}
 			if len(t.Shell) == 0 || !cleanAbs(t.Shell[0]) {
-				return d.errorf(n.GetToken(), "shell: want a list that begins with the absolute path of a program in the image")
+				return d.errorAt(n, "shell: want a list that begins with the absolute path of a program in the image")
 			}
 			return nil
 		},
-		"directories": func(n ast.Node) error {
-			return d.list(n, "directories", func(n ast.Node) error {
-				x := Directory{Mode: 0o755}
-				err := d.mapping(n, "directory", fields{
-					"path": d.path(&x.Path, "path"),
-					"mode": d.mode(&x.Mode),
-				}, "path")
-				t.Directories = append(t.Directories, x)
-				return err
-			})
-		},
-		"files": func(n ast.Node) error {
-			return d.list(n, "files", func(n ast.Node) error {
-				var x File
-				err := d.mapping(n, "file", fields{
-					"source": d.into(&x.Source, "source"),
-					"path":   d.path(&x.Path, "path"),
-					"mode": func(n ast.Node) error {
-						x.Mode = new(uint32)
-						return d.mode(x.Mode)(n)
-					},
-				}, "source", "path")
-				t.Files = append(t.Files, x)
-				return err
-			})
-		},
-		"symlinks": func(n ast.Node) error {
-			return d.list(n, "symlinks", func(n ast.Node) error {
-				var x Symlink
-				err := d.mapping(n, "symlink", fields{
-					"path":   d.path(&x.Path, "path"),
-					"target": d.into(&x.Target, "target"),
-				}, "path", "target")
-				t.Symlinks = append(t.Symlinks, x)
-				return err
-			})
-		},
-		"mounts": func(n ast.Node) error {
-			return d.list(n, "mounts", func(n ast.Node) error {
-				var x Mount
-				err := d.mapping(n, "mount", fields{
-					"source":  d.into(&x.Source, "source"),
-					"target":  d.path(&x.Target, "target"),
-					"type":    d.into(&x.Type, "type"),
-					"options": d.into(&x.Options, "options"),
-				}, "source", "target", "type")
-				t.Mounts = append(t.Mounts, x)
-				return err
-			})
-		},
+		"run":         func(n ast.Node) error { return d.run(n, t) },
+		"hooks":       func(n ast.Node) error { return d.hooks(n, &t.Hooks) },
+		"modules":     items(d, &t.Modules, "modules", d.module),
+		"firmware":    items(d, &t.Firmware, "firmware", d.firmware),
+		"microcode":   items(d, &t.Microcode, "microcode", d.microcode),
+		"commands":    items(d, &t.Commands, "commands", d.command),
+		"programs":    items(d, &t.Programs, "programs", d.program),
+		"binaries":    items(d, &t.Binaries, "binaries", d.binary),
+		"nss":         items(d, &t.NSS, "nss", d.service),
+		"directories": items(d, &t.Directories, "directories", d.directory),
+		"files":       items(d, &t.Files, "files", d.file),
+		"trees":       items(d, &t.Trees, "trees", d.tree),
+		"symlinks":    items(d, &t.Symlinks, "symlinks", d.symlink),
+		"devices":     items(d, &t.Devices, "devices", d.device),
+		"archives":    items(d, &t.Archives, "archives", d.archive),
+		"mounts":      items(d, &t.Mounts, "mounts", d.mount),
 	})
 }
 
-// into decodes text.
-func (d *decoder) into(to *string, what string) func(ast.Node) error {
-	return func(n ast.Node) (err error) {
-		*to, err = d.text(n, what)
+// items decodes a list of like items.
+func items[T any](d *decoder, to *[]T, what string, item func(ast.Node) (T, error)) func(ast.Node) error {
+	return func(n ast.Node) error {
+		return d.list(n, what, func(n ast.Node) error {
+			x, err := item(n)
+			*to = append(*to, x)
+			return err
+		})
+	}
+}
+
+// run decodes the program of mode run.
+func (d *decoder) run(n ast.Node, t *Template) error {
+	r := &Run{At: d.at(n)}
+	err := d.mapping(n, "run", fields{
+		"argv": func(n ast.Node) error { return d.list(n, "argv", d.appendText(&r.Argv, "argv")) },
+		"env":  func(n ast.Node) error { return d.list(n, "env", d.appendText(&r.Env, "env")) },
+		"dir":  d.path(&r.Dir, "dir"),
+	}, "argv")
+	if err != nil {
 		return err
 	}
+	if len(r.Argv) == 0 || !cleanAbs(r.Argv[0]) {
+		return d.errorAt(n, "run: argv: want a list that begins with the absolute path of a program in the guest")
+	}
+	for _, e := range r.Env {
+		if k, _, ok := strings.Cut(e, "="); !ok || k == "" {
+			return d.errorAt(n, "run: env: %q is not KEY=VALUE", e)
+		}
+	}
+	t.Run = r
+	return nil
 }
 
-// path decodes a place in the image.
-func (d *decoder) path(to *string, what string) func(ast.Node) error {
-	return func(n ast.Node) (err error) {
-		if *to, err = d.text(n, what); err != nil {
-			return err
-		}
-		if !cleanAbs(*to) || *to == "/" {
-			return d.errorf(n.GetToken(), `%s %q: want an absolute path in the image, without ".." and needless slashes`, what, *to)
-		}
-		return nil
-	}
+// hooks decodes the lists of commands that init runs.
+func (d *decoder) hooks(n ast.Node, h *Hooks) error {
+	return d.mapping(n, "hooks", fields{
+		"before_store": items(d, &h.BeforeStore, "before_store", d.hook),
+		"after_store":  items(d, &h.AfterStore, "after_store", d.hook),
+	})
 }
 
-// mode decodes permissions: octal, with or without a leading 0 or 0o.
-func (d *decoder) mode(to *uint32) func(ast.Node) error {
-	return func(n ast.Node) error {
-		// The text as it was written: to YAML, 0755 and 755 are two numbers.
-		var s string
-		switch n := n.(type) {
-		case *ast.IntegerNode:
-			s = n.Token.Value
-		case *ast.StringNode:
-			s = n.Value
-		default:
-			return d.wrongKind(n, "mode", "octal permissions, 0 to 7777")
-		}
-		v, err := strconv.ParseUint(strings.TrimPrefix(s, "0o"), 8, 32)
-		if err != nil || v > 0o7777 {
-			return d.errorf(n.GetToken(), "mode %q: want octal permissions, 0 to 7777", s)
-		}
-		*to = uint32(v)
-		return nil
+// hook is a list of words, or a mapping with one.
+func (d *decoder) hook(n ast.Node) (Hook, error) {
+	h := Hook{At: d.at(n)}
+	argv := func(n ast.Node) error { return d.list(n, "hook", d.appendText(&h.Argv, "hook")) }
+	var err error
+	if _, ok := n.(*ast.SequenceNode); ok {
+		err = argv(n)
+	} else {
+		err = d.mapping(n, "hook", fields{"argv": argv, "optional": d.truth(&h.Optional, "optional")}, "argv")
 	}
+	if err == nil && (len(h.Argv) == 0 || !cleanAbs(h.Argv[0])) {
+		err = d.errorAt(n, "hook: want a list that begins with the absolute path of a program in the image")
+	}
+	return h, err
 }
 
 func (d *decoder) choice(n ast.Node, what string, choices ...string) (string, error) {
 	s, err := d.text(n, what)
 	if err == nil && !slices.Contains(choices, s) {
-		err = d.errorf(n.GetToken(), "%s %q: want %s", what, s, strings.Join(choices, ", "))
+		err = d.errorAt(n, "%s %q: want %s", what, s, strings.Join(choices, ", "))
 	}
 	return s, err
-}
-
-// module decodes "NAME", "NAME?" and "NAME OPTION=VALUE...".
-func (d *decoder) module(n ast.Node) (Module, error) {
-	s, err := d.text(n, "module")
-	if err != nil {
-		return Module{}, err
-	}
-	name, options, _ := strings.Cut(s, " ")
-	name, optional := strings.CutSuffix(name, "?")
-	if !isWord(name) {
-		return Module{}, d.errorf(n.GetToken(), "module %q: want NAME, NAME? or NAME PARAMETER=VALUE", s)
-	}
-	return Module{Name: name, Optional: optional, Options: strings.Join(strings.Fields(options), " ")}, nil
 }
 
 // isWord holds for names of commands and modules, and for aliases of modules.
@@ -171,6 +126,16 @@ func isWord(s string) bool {
 	return s != "" && s[0] != '-' && s[0] != '.' && !strings.ContainsFunc(s, func(c rune) bool {
 		return c <= ' ' || c > '~' || strings.ContainsRune(`/\"'?*[]{}`, c)
 	})
+}
+
+// isRelative holds for paths of words: import paths, directories of modules.
+func isRelative(s string) bool {
+	for w := range strings.SplitSeq(s, "/") {
+		if !isWord(w) {
+			return false
+		}
+	}
+	return true
 }
 
 func cleanAbs(p string) bool { return path.IsAbs(p) && path.Clean(p) == p }

@@ -15,33 +15,24 @@ import (
 // parser, which recurses. The format itself needs 3.
 const maxDepth = 32
 
-// Parse parses a template and puts it on top of the built-in one that it
-// extends, if any. The name is used in errors, as NAME:LINE:COLUMN.
+// Parse parses a template and puts it on top of the built-in ones that it
+// extends or includes, if any; templates in files are included by [Load] alone.
+// The name is used in errors, as NAME:LINE:COLUMN. Every parameter has its
+// default.
 func Parse(name string, data []byte) (*Template, error) {
-	if len(data) > maxSize {
-		return nil, fmt.Errorf("%s: template is larger than %d KiB", name, maxSize>>10)
-	}
-	d := decoder{name: name}
-	root, err := d.root(data)
-	if err != nil {
-		return nil, err
-	}
-	t := &Template{Name: name}
-	if err := d.template(root, t); err != nil {
-		return nil, err
-	}
-	if t.Extends == "" {
-		return t, nil
-	}
-	base, err := Builtin(t.Extends)
-	if err != nil {
-		return nil, fmt.Errorf("%s: extends: %w", name, err)
-	}
-	return t.over(base), nil
+	l := &loader{}
+	return l.parse(name, "", data)
 }
 
 // decoder turns a syntax tree into a template; its errors have positions.
-type decoder struct{ name string }
+type decoder struct {
+	name string
+	dir  string // that sources are relative to; "" is the working directory
+	// set has the values of parameters that were given, values those of the
+	// parameters that this template has.
+	set, values map[string]string
+	describe    bool // parameters without a value stand for themselves
+}
 
 // root parses the text into the one mapping that it has to be.
 func (d *decoder) root(data []byte) (ast.Node, error) {
@@ -111,6 +102,12 @@ func (d *decoder) errorf(t *token.Token, format string, args ...any) error {
 	return fmt.Errorf("%s: %s", where, msg)
 }
 
+// errorAt is an error at the beginning of a node.
+func (d *decoder) errorAt(n ast.Node, format string, args ...any) error {
+	msg, _, _ := strings.Cut(fmt.Sprintf(format, args...), "\n")
+	return fmt.Errorf("%s: %s", d.at(n), msg)
+}
+
 // fields is what decodes each key of a mapping.
 type fields map[string]func(ast.Node) error
 
@@ -148,7 +145,7 @@ func (d *decoder) mapping(n ast.Node, what string, f fields, required ...string)
 	}
 	for _, k := range required {
 		if !seen[k] {
-			return d.errorf(n.GetToken(), "%s lacks the key %q", what, k)
+			return d.errorAt(n, "%s lacks the key %q", what, k)
 		}
 	}
 	return nil
@@ -185,11 +182,15 @@ func (d *decoder) text(n ast.Node, what string) (string, error) {
 	default:
 		return "", d.wrongKind(n, what, "text")
 	}
-	if s == "" {
-		return "", d.errorf(n.GetToken(), "%s is empty", what)
+	s, err := d.expand(n, s)
+	if err != nil {
+		return "", err
 	}
-	if strings.ContainsRune(s, 0) {
-		return "", d.errorf(n.GetToken(), "%s contains a NUL byte", what)
+	switch {
+	case s == "":
+		return "", d.errorAt(n, "%s is empty", what)
+	case strings.ContainsRune(s, 0):
+		return "", d.errorAt(n, "%s contains a NUL byte", what)
 	}
 	return s, nil
 }
@@ -197,9 +198,9 @@ func (d *decoder) text(n ast.Node, what string) (string, error) {
 func (d *decoder) wrongKind(n ast.Node, what, want string) error {
 	switch n.Type() {
 	case ast.AnchorType, ast.AliasType, ast.TagType, ast.MergeKeyType:
-		return d.errorf(n.GetToken(), "%s: anchors, aliases and tags are not part of the format", what)
+		return d.errorAt(n, "%s: anchors, aliases and tags are not part of the format", what)
 	}
-	return d.errorf(n.GetToken(), "%s: want %s", what, want)
+	return d.errorAt(n, "%s: want %s", what, want)
 }
 
 func hint(key string, f fields) string {

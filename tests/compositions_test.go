@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -61,60 +62,111 @@ func (d *storeDaemon) stop(t *testing.T) {
 	}
 }
 
-// TestCompositions boots a closure from stores of many kinds behind a daemon:
-// the table of spec/store.md 5.6, with the restart of the daemon where the store
-// outlives it.
+// TestCompositions boots from stores of many kinds behind a daemon: the table of
+// spec/store.md 5.6, with the restart of the daemon where the store outlives it.
+// Each store takes a tree by import and a closure by copy, and is found by find,
+// run from and booted from.
 func TestCompositions(t *testing.T) {
 	needVM(t)
 	tests := []struct {
 		name       string
 		addresses  func(t *testing.T) (env []string, blobs, directories, pathInfos string)
 		persistent bool
+		// attrs: the closure is copied as the original does it in a builder, from
+		// the JSON of exportReferencesGraph.
+		attrs bool
+		// system: what is booted is an init, by switch_root, as a NixOS is.
+		system bool
 	}{
-		{"memory", func(*testing.T) ([]string, string, string, string) {
+		{name: "memory", addresses: func(*testing.T) ([]string, string, string, string) {
 			return nil, "memory:", "memory:", "memory:"
-		}, false},
-		{"object files, embedded tables", func(t *testing.T) ([]string, string, string, string) {
+		}},
+		{name: "object files, embedded tables", addresses: func(t *testing.T) ([]string, string, string, string) {
 			dir := t.TempDir()
 			return nil, "objectstore+file://" + dir + "/blobs", "redb://" + dir + "/directories.redb", "redb://" + dir + "/pathinfo.redb"
-		}, true},
-		{"object files, memory", func(t *testing.T) ([]string, string, string, string) {
+		}, persistent: true, system: true},
+		{name: "object files, memory", addresses: func(t *testing.T) ([]string, string, string, string) {
 			return nil, "objectstore+file://" + t.TempDir(), "memory:", "memory:"
-		}, false},
-		{"Bigtable", func(t *testing.T) ([]string, string, string, string) {
+		}, attrs: true},
+		{name: "Bigtable", addresses: func(t *testing.T) ([]string, string, string, string) {
 			env, table := startBigtable(t)
 			return env, "objectstore+file://" + t.TempDir(), table, table
-		}, true},
-		{"S3 and Bigtable", func(t *testing.T) ([]string, string, string, string) {
+		}, persistent: true, system: true},
+		{name: "S3, memory", addresses: func(t *testing.T) ([]string, string, string, string) {
+			return nil, startS3(t), "memory:", "memory:"
+		}, attrs: true, system: true},
+		{name: "S3 and Bigtable", addresses: func(t *testing.T) ([]string, string, string, string) {
 			env, table := startBigtable(t)
 			return env, startS3(t), table, table
-		}, true},
+		}, persistent: true},
+		{name: "all in S3 but path infos", addresses: func(t *testing.T) ([]string, string, string, string) {
+			// Theirs cannot: its bundles answer for their roots alone.
+			s3 := startS3(t)
+			return nil, s3, s3, "redb://" + t.TempDir() + "/pathinfo.redb"
+		}, persistent: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			hello := w.addHello() // into the store of the files, from which it is copied
+			hello := w.addHello() // into the store of the files too
 			env, blobs, directories, pathInfos := tt.addresses(t)
 			d := w.startDaemon(env, blobs, directories, pathInfos)
-			r := w.run(d.env, "virtiofsd", "copy", "--from-nix", hello)
-			if r.code != 0 {
-				t.Fatalf("copy: %s\n%s", r, &d.stderr)
-			}
+			docs, system := w.seed(d, hello, tt.attrs)
 			if tt.persistent {
 				d.stop(t)
 				d = w.startDaemon(env, blobs, directories, pathInfos)
 			}
-			r = w.run(d.env, "launcher", "run", hello+"/bin/hello")
-			if r.code != 0 || r.stdout != "Hello, world!\n" {
-				t.Errorf("got %s\n%s", r, &d.stderr)
-			}
-			r = w.run(append(d.env, "CH_CMDLINE=snix.find"), "launcher")
-			if r.code != 0 || !strings.Contains(r.stdout, hello+"/bin/hello") {
+			r := w.run(append(d.env, "CH_CMDLINE=snix.find"), "launcher")
+			if r.code != 0 || !strings.Contains(r.stdout, hello+"/bin/hello") || !strings.Contains(r.stdout, docs+"/main.go") {
 				t.Errorf("find: %s\n%s", r, &d.stderr)
+			}
+			if tt.system {
+				r = w.run(append(d.env, "CH_CMDLINE=init="+system+"/init panic=-1"), "launcher")
+				if r.code != 0 || !strings.Contains(r.stdout, "system: mount /nix/store virtiofs ro") {
+					t.Errorf("boot: %s\n%s", r, &d.stderr)
+				}
+			} else {
+				r = w.run(d.env, "launcher", "run", hello+"/bin/hello")
+				if r.code != 0 || r.stdout != "Hello, world!\n" {
+					t.Errorf("run: %s\n%s", r, &d.stderr)
+				}
 			}
 			d.stop(t)
 		})
 	}
+}
+
+// seed fills the store of the daemon: a tree by import, the closure of hello by
+// copy, and the guest program as a system.
+func (w *world) seed(d *storeDaemon, hello string, attrs bool) (docs, system string) {
+	w.t.Helper()
+	must := func(r result) string {
+		w.t.Helper()
+		if r.code != 0 {
+			w.t.Fatalf("%s\n%s", r, &d.stderr)
+		}
+		return strings.TrimSpace(r.stdout)
+	}
+	dir := filepath.Join(w.t.TempDir(), "docs")
+	if err := os.CopyFS(dir, os.DirFS("guestprog")); err != nil {
+		w.t.Fatal(err)
+	}
+	docs = must(w.run(d.env, "virtiofsd", "import", dir))
+	if attrs {
+		file := filepath.Join(w.t.TempDir(), ".attrs.json")
+		if err := os.WriteFile(file, []byte(closureJSON(w.t, hello)), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+		s := w.linkOriginalStore("snix-store")
+		s.env = append(d.env, "NIX_ATTRS_JSON_FILE="+file)
+		s.must("", "copy")
+	} else {
+		must(w.run(d.env, "virtiofsd", "copy", "--from-nix", hello))
+	}
+	system = w.addGuestProg()
+	to := strings.TrimPrefix(d.env[0], "BLOB_SERVICE_ADDR=")
+	must(w.run(nil, "virtiofsd", "copy", system, "--to-blob-service-addr", to, "--to-directory-service-addr", to, "--to-path-info-service-addr", to))
+	return docs, system
 }
 
 // startBigtable runs Google's emulator in this process, and returns the

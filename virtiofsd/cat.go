@@ -32,7 +32,7 @@ way; if they are not what was stored, the exit status is 1.`,
 			return o.run(c.Context(), args[0], c.OutOrStdout())
 		},
 	}
-	o.addresses.AddFlags(c.Flags())
+	o.addresses.AddReadFlags(c.Flags(), false)
 	return c
 }
 

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/zeebo/blake3"
@@ -22,12 +24,39 @@ import (
 // that tests can kill it or run several at once.
 const asCommand = "STOREBOOT_TEST_VIRTIOFSD"
 
+// programDir names the directory that quickProgram builds in.
+const programDir = "STOREBOOT_TEST_PROGRAM_DIR"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "storeboot-test")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Setenv(programDir, dir)
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
+
+// quickProgram is what processes run: the test program or, since a process
+// takes many times as long to start and to end under the race detector, the
+// command built without it. Both are the command when asCommand is set.
+var quickProgram = sync.OnceValues(func() (string, error) {
+	if !raceDetector {
+		return os.Args[0], nil
+	}
+	program := filepath.Join(os.Getenv(programDir), "virtiofsd")
+	cmd := exec.Command("go", "build", "-o", program, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build virtiofsd: %w: %s", err, out)
+	}
+	return program, nil
+})
 
 // newStore makes the test's own empty store the default one.
 func newStore(t *testing.T) string {
@@ -42,7 +71,11 @@ func newStore(t *testing.T) string {
 
 // process is the command in a process of its own.
 func process(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
+	program, err := quickProgram()
+	if err != nil {
+		panic(err) // no test that needs it can go on
+	}
+	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
 	return cmd
 }

@@ -2,17 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"os"
-	"strings"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
@@ -26,10 +20,12 @@ type daemonOptions struct {
 	tlsCert    string
 	tlsKey     string
 	tokenFile  string
+	narBridge  string
 	maxMessage int
 	idle       time.Duration
 	grace      time.Duration
 	logLevel   string
+	logJSON    bool
 }
 
 func newDaemonCommand() *cobra.Command {
@@ -56,11 +52,12 @@ SIGTERM lets calls that are under way end, for as long as --grace says.`,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.ErrOrStderr()) },
 	}
 	f := c.Flags()
-	o.addresses.AddFlags(f)
+	o.addresses.AddReadFlags(f, true)
 	f.StringVarP(&o.listen, "listen-address", "l", ":8000", "listen on this `ADDR`: IP:PORT, :PORT (loopback only), /PATH (mode 0600), @NAME, sd-listen, sd-listen:NAME or sd-listen:*")
 	f.StringVar(&o.tlsCert, "tls-cert", "", "serve TLS with the certificates in this PEM `FILE`")
 	f.StringVar(&o.tlsKey, "tls-key", "", "the private key of the certificate, a PEM `FILE`")
 	f.StringVar(&o.tokenFile, "token-file", "", "refuse callers who do not send the bearer token in this `FILE`")
+	f.StringVar(&o.narBridge, "nar-bridge", "", "also serve the store as a Nix binary cache over HTTP at this `ADDR`, with the same token (for writing) and certificate; 'virtiofsd nar-bridge' has more flags")
 	f.IntVar(&o.maxMessage, "max-message", 0, "accept messages of at most this many `BYTES`, say for huge directories (0: 16 MiB)")
 	f.DurationVar(&o.idle, "idle", 2*time.Minute, "end a call whose peer sends and takes nothing for this `TIME`")
 	f.DurationVar(&o.grace, "grace", 30*time.Second, "let calls under way end for this `TIME` on SIGTERM")
@@ -71,13 +68,11 @@ SIGTERM lets calls that are under way end, for as long as --grace says.`,
 // serverOptions checks the flags and reads the files that they name.
 func (o *daemonOptions) serverOptions(stderr io.Writer) (grpcserver.Options, error) {
 	var none grpcserver.Options
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return none, cli.Usagef("--log-level %q: want debug, info, warn or error", o.logLevel)
+	log, err := newLogger(stderr, o.logLevel, o.logJSON)
+	if err != nil {
+		return none, err
 	}
 	switch {
-	case (o.tlsCert == "") != (o.tlsKey == ""):
-		return none, cli.Usagef("--tls-cert and --tls-key go together")
 	case o.maxMessage < 0:
 		return none, cli.Usagef("--max-message %d: want a number of bytes", o.maxMessage)
 	case o.idle <= 0:
@@ -86,25 +81,15 @@ func (o *daemonOptions) serverOptions(stderr io.Writer) (grpcserver.Options, err
 		return none, cli.Usagef("--grace %v: want a time", o.grace)
 	}
 	s := grpcserver.Options{
-		Log:        slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})),
+		Log:        log,
 		MaxMessage: o.maxMessage,
 		Idle:       o.idle,
 	}
-	if o.tlsCert != "" {
-		cert, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
-		if err != nil {
-			return none, fmt.Errorf("read certificate %s and key %s: %w", o.tlsCert, o.tlsKey, err)
-		}
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if s.TLS, err = readCertificate(o.tlsCert, o.tlsKey); err != nil {
+		return none, err
 	}
-	if o.tokenFile != "" {
-		b, err := os.ReadFile(o.tokenFile)
-		if err != nil {
-			return none, fmt.Errorf("read token: %w", err)
-		}
-		if s.Token = strings.TrimSpace(string(b)); s.Token == "" {
-			return none, fmt.Errorf("read token: %s is empty", o.tokenFile)
-		}
+	if s.Token, err = readToken(o.tokenFile); err != nil {
+		return none, err
 	}
 	return s, nil
 }
@@ -118,49 +103,55 @@ func (o *daemonOptions) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, l := range listeners {
-			_ = l.Close()
-		}
-	}()
+	defer closeListeners(listeners)
 	o.addresses.Log = options.Log
 	store, err := storeaddr.Open(ctx, o.addresses)
 	if err != nil {
 		return err
 	}
-	err = o.serve(ctx, grpcserver.New(store.Blobs, store.Directories, store.PathInfos, options), listeners, options)
+	endProgress, err := startProgress(ctx, -1, store, options.Log)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	defer endProgress()
+	err = o.serveBoth(ctx, store, grpcserver.New(store.Blobs, store.Directories, store.PathInfos, options), listeners, options)
 	// What was reported as stored is flushed; the rest belongs to calls that
 	// have failed or that ask for a flush and will not get one.
 	return errors.Join(err, store.Close())
 }
 
-// serve serves until ctx is done or a listener fails.
-func (o *daemonOptions) serve(ctx context.Context, s *grpcserver.Server, listeners []net.Listener, options grpcserver.Options) error {
-	log := options.Log
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		if grpcserver.IsPublic(l) && (options.Token == "" || options.TLS == nil) {
-			log.Warn("other machines may be able to connect: set --token-file, --tls-cert and --tls-key", "address", l.Addr())
-		}
-		go func() { failed <- s.Serve(l) }()
+// serve serves until ctx is done or a listener fails, and more with it.
+func (o *daemonOptions) serve(ctx context.Context, s *grpcserver.Server, listeners []net.Listener, options grpcserver.Options, more ...service) error {
+	warning := ""
+	if options.Token == "" || options.TLS == nil {
+		warning = "other machines may be able to connect: set --token-file, --tls-cert and --tls-key"
 	}
-	log.Info("listening", "addresses", grpcserver.Addresses(listeners))
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		log.Warn("tell systemd that the daemon is ready", "error", err)
+	grpc := service{
+		name: "gRPC", listeners: listeners, publicWarning: warning, shutdown: s.Shutdown,
+		serve: s.Serve,
 	}
-	var err error
-	ended := 0
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-		ended++
+	return serveAll(ctx, options.Log, o.grace, append([]service{grpc}, more...)...)
+}
+
+// serveBoth serves as serve does, and with --nar-bridge as a binary cache too.
+func (o *daemonOptions) serveBoth(ctx context.Context, store *storeaddr.Store, s *grpcserver.Server, listeners []net.Listener, options grpcserver.Options) error {
+	if o.narBridge == "" {
+		return o.serve(ctx, s, listeners, options)
 	}
-	// The grace begins when ctx has ended, so it has no part in it.
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.grace)
-	defer cancel()
-	s.Shutdown(grace)
-	for ; ended < len(listeners); ended++ {
-		err = errors.Join(err, <-failed)
+	also, err := grpcserver.Listen(o.narBridge)
+	if err != nil {
+		return err
 	}
-	return err
+	defer closeListeners(also)
+	b := defaultBridgeOptions()
+	n, err := b.parse(options.Log)
+	if err != nil {
+		return err
+	}
+	n.Token, n.TLS = options.Token, options.TLS
+	bridge, closeBridge, err := newBridge(store, o.addresses, &b, n, also)
+	if err != nil {
+		return err
+	}
+	return errors.Join(o.serve(ctx, s, listeners, options, bridge), closeBridge())
 }

@@ -1,17 +1,19 @@
 package main
 
 import (
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
+	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/storeaddr"
+	"storeboot/virtiofsd/storefs"
 )
 
 // The names under which virtiofsd takes the command lines of the programs that
@@ -26,6 +28,8 @@ func commandOf(argv0 string) *cobra.Command {
 	switch name := filepath.Base(argv0); name {
 	case tvixStore, snixStore:
 		return newDropInCommand(name)
+	case narBridge, narBridgeHTTP:
+		return newDropInNarBridgeCommand(name)
 	}
 	return newCommand()
 }
@@ -38,17 +42,18 @@ func newDropInCommand(name string) *cobra.Command {
 		Long: `This is virtiofsd of storeboot with the command line of ` + name + `, for scripts that
 call it. Called as virtiofsd it has more commands.
 
-RUST_LOG sets the least level that is logged if it is error, warn, info, debug or
-trace. No traces are sent anywhere.`,
+RUST_LOG sets the least level that is logged, unless --log-level does: off, error,
+warn, info, debug or trace (which is debug). Filters for single modules, as
+MODULE=LEVEL, have no effect: there are no such modules.`,
 	}
-	var otlp bool
-	c.PersistentFlags().BoolVar(&otlp, "otlp", true, "taken and without effect: no traces are sent")
+	g := &dropInGlobals{}
+	g.addFlags(c.PersistentFlags())
 	c.AddCommand(
-		newDropInDaemonCommand(name),
+		newDropInDaemonCommand(name, g),
 		newDropInImportCommand(),
 		newDropInCopyCommand(),
-		newDropInMountCommand(),
-		newDropInVirtiofsCommand(),
+		newDropInMountCommand(name, g),
+		newDropInVirtiofsCommand(name, g),
 	)
 	return c
 }
@@ -61,18 +66,6 @@ const dropInServer = "grpc+http://[::1]:8000"
 // default.
 func clientAddresses() storeaddr.Addresses {
 	return storeaddr.Addresses{Blobs: dropInServer, Directories: dropInServer, PathInfos: dropInServer}
-}
-
-// dropInLogLevel is the level that RUST_LOG sets. Filters for single modules are
-// not understood and passed over, as there are no such modules.
-func dropInLogLevel() string {
-	switch level := strings.ToLower(os.Getenv("RUST_LOG")); level {
-	case "error", "warn", "debug":
-		return level
-	case "trace":
-		return "debug"
-	}
-	return "info"
 }
 
 func newDropInImportCommand() *cobra.Command {
@@ -89,16 +82,30 @@ func newDropInImportCommand() *cobra.Command {
 	return c
 }
 
-// viewFlags are the flags of mount and virtiofs that change nothing here.
+// viewFlags are the flags of mount and virtiofs that say how the store is shown.
 type viewFlags struct{ listRoot, showXattr bool }
 
 func (v *viewFlags) add(c *cobra.Command) {
-	c.Flags().BoolVarP(&v.listRoot, "list-root", "l", false, "list the store paths in the root directory (they always are)")
-	c.Flags().BoolVar(&v.showXattr, "show-xattr", true, "taken and without effect: there are no extended attributes")
+	c.Flags().BoolVarP(&v.listRoot, "list-root", "l", false, "list the store paths in the root directory (without: EPERM)")
+	c.Flags().BoolVar(&v.showXattr, "show-xattr", true, "show the digests of files and directories as extended attributes; =false saves requests")
 }
 
-func newDropInMountCommand() *cobra.Command {
-	o := &mountOptions{logLevel: dropInLogLevel()}
+// view is what the flags say, under the names that the program of that name has.
+func (v *viewFlags) view(name string) storefs.View {
+	view := storefs.View{HideRoot: !v.listRoot}
+	switch {
+	case !v.showXattr:
+	case name == tvixStore:
+		view.DigestPrefix = "user.tvix.castore"
+		view.Digest = func(d castore.Digest) string { return "b3:" + base64.StdEncoding.EncodeToString(d[:]) }
+	default:
+		view.DigestPrefix = "user.snix.castore"
+	}
+	return view
+}
+
+func newDropInMountCommand(name string, g *dropInGlobals) *cobra.Command {
+	o := &mountOptions{}
 	var view viewFlags
 	var threads int
 	c := &cobra.Command{
@@ -109,13 +116,18 @@ func newDropInMountCommand() *cobra.Command {
 			if threads < 1 {
 				return cli.Usagef("--threads %d: want at least 1", threads)
 			}
+			var err error
+			if o.logLevel, err = g.level(); err != nil {
+				return err
+			}
+			o.logJSON, o.view = g.json, view.view(name)
 			return o.run(c.Context(), args[0], c.ErrOrStderr())
 		},
 	}
 	f := c.Flags()
 	o.addresses.AddServiceFlags(f, clientAddresses())
 	view.add(c)
-	f.IntVar(&threads, "threads", runtime.NumCPU(), "taken and without effect: there are as many threads `N` as are of use (environment: THREADS)")
+	f.IntVar(&threads, "threads", runtime.NumCPU(), "taken and without effect: every request is answered at once, whatever `N` says (environment: THREADS)")
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users see it (environment: ALLOW_OTHER)")
 	c.PreRunE = func(c *cobra.Command, _ []string) error {
 		return fromEnv(c, map[string]string{"threads": "THREADS", "allow-other": "ALLOW_OTHER"})
@@ -137,8 +149,8 @@ func fromEnv(c *cobra.Command, variables map[string]string) error {
 	return nil
 }
 
-func newDropInVirtiofsCommand() *cobra.Command {
-	o := &serveOptions{fd: -1, eventFD: -1, once: true, logLevel: dropInLogLevel()}
+func newDropInVirtiofsCommand(name string, g *dropInGlobals) *cobra.Command {
+	o := &serveOptions{fd: -1, eventFD: -1, once: true}
 	var view viewFlags
 	c := &cobra.Command{
 		Use:   "virtiofs SOCKET",
@@ -150,6 +162,11 @@ VMM that connects, and ends when that has gone.`,
 			if args[0] == "" {
 				return cli.Usagef("SOCKET is empty")
 			}
+			var err error
+			if o.logLevel, err = g.level(); err != nil {
+				return err
+			}
+			o.logJSON, o.view = g.json, view.view(name)
 			o.socketPath = args[0]
 			if err := serve(c.Context(), o, c.OutOrStdout(), c.ErrOrStderr()); err != nil {
 				return fmt.Errorf("virtiofs: %w", err)

@@ -35,11 +35,10 @@ func daemonAddresses(name string) storeaddr.Addresses {
 	}
 }
 
-func newDropInDaemonCommand(name string) *cobra.Command {
+func newDropInDaemonCommand(name string, g *dropInGlobals) *cobra.Command {
 	o := &dropInDaemonOptions{daemon: daemonOptions{
-		idle:     2 * time.Minute,
-		grace:    30 * time.Second,
-		logLevel: dropInLogLevel(),
+		idle:  2 * time.Minute,
+		grace: 30 * time.Second,
 	}}
 	c := &cobra.Command{
 		Use:   "daemon",
@@ -49,12 +48,21 @@ and of snix, with health and reflection.
 
 Unlike the original it listens on the loopback addresses alone unless
 --listen-address says otherwise, as whoever can connect may read and write the
-store. For TLS and tokens call it as 'virtiofsd daemon'.
+store. On standard input and output (inetd, stdio or -) it serves the one
+connection that these are and ends with it. For TLS and tokens call it as 'virtiofsd daemon'.
 
 The databases of redb: addresses are ours: one of the original that is there
 already is refused, and not touched.`,
 		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), c.ErrOrStderr()) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			if o.daemon.logLevel, err = g.level(); err != nil {
+				return err
+			}
+			o.daemon.logJSON = g.json
+			o.listen.in, o.listen.out = c.InOrStdin(), c.OutOrStdout()
+			return o.run(c.Context(), c.ErrOrStderr())
+		},
 	}
 	o.daemon.addresses.AddServiceFlags(c.Flags(), daemonAddresses(name))
 	o.listen.addFlags(c.Flags())
@@ -81,5 +89,8 @@ func (o *dropInDaemonOptions) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	err = o.daemon.serve(ctx, grpcserver.New(store.Blobs, store.Directories, store.PathInfos, options), listeners, options)
+	if errors.Is(err, errStdioEnded) {
+		err = nil
+	}
 	return errors.Join(err, store.Close())
 }

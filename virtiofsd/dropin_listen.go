@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -23,6 +24,8 @@ import (
 // spec/store.md 3.3).
 type listenOptions struct {
 	address string
+	in      io.Reader // of the address stdio
+	out     io.Writer
 
 	unixUnlink bool
 	unixChmod  string
@@ -41,7 +44,7 @@ type listenOptions struct {
 }
 
 func (o *listenOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVarP(&o.address, "listen-address", "l", ":8000", "listen on this `ADDR`: IP:PORT, :PORT (loopback only), /PATH, ./PATH, @NAME, sd-listen, sd-listen:NAME or sd-listen:*")
+	f.StringVarP(&o.address, "listen-address", "l", ":8000", "listen on this `ADDR`: IP:PORT, :PORT (loopback only), /PATH, ./PATH, @NAME, sd-listen, sd-listen:NAME, sd-listen:*, vsock:CID:PORT, or inetd, stdio or - for the connection on standard input and output")
 	f.BoolVar(&o.unixUnlink, "unix-listen-unlink", false, "remove the socket that is there already (one to which nobody listens always is)")
 	f.StringVar(&o.unixChmod, "unix-listen-chmod", "", "let `WHO` connect to the socket: owner (default), group or everybody")
 	f.IntVar(&o.unixUID, "unix-listen-uid", -1, "give the socket to this user, a `NUMBER`")
@@ -62,6 +65,8 @@ func (o *listenOptions) listen(ctx context.Context) ([]net.Listener, error) {
 	unixAdjusted := o.unixUnlink || o.unixChmod != "" || o.unixUID >= 0 || o.unixGID >= 0
 	isUnix := strings.HasPrefix(o.address, "/") || strings.HasPrefix(o.address, "./")
 	isSystemd := strings.HasPrefix(o.address, "sd-listen")
+	isStdio := o.address == "inetd" || o.address == "stdio" || o.address == "-"
+	vsock, isVsock := strings.CutPrefix(o.address, "vsock:")
 	switch {
 	case !ok:
 		return nil, cli.Usagef("--unix-listen-chmod %q: want owner, group or everybody", o.unixChmod)
@@ -71,10 +76,22 @@ func (o *listenOptions) listen(ctx context.Context) ([]net.Listener, error) {
 		return nil, cli.Usagef("the --unix-listen flags need a socket in the file system as --listen-address, and %q is none", o.address)
 	case o.sdIgnoreEnvironment && !isSystemd:
 		return nil, cli.Usagef("--sd-accept-ignore-environment needs sd-listen as --listen-address, and %q is something else", o.address)
-	case o.tcpAdjusted && (isUnix || isSystemd || strings.HasPrefix(o.address, "@")):
+	case o.tcpAdjusted && (isUnix || isSystemd || isStdio || isVsock || strings.HasPrefix(o.address, "@")):
 		return nil, cli.Usagef("the --tcp and buffer flags need IP:PORT as --listen-address, and %q is something else", o.address)
 	case isUnix:
 		return o.listenUnix(mode)
+	case isStdio:
+		l, err := newStdioListener(o.in, o.out)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", o.address, err)
+		}
+		return []net.Listener{l}, nil
+	case isVsock:
+		l, err := listenVsock(vsock)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", o.address, err)
+		}
+		return []net.Listener{l}, nil
 	case o.sdIgnoreEnvironment:
 		return listenDescriptor(3)
 	case o.tcpAdjusted:

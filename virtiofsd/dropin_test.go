@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"storeboot/internal/cli"
+	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/storeaddr"
 )
 
@@ -207,6 +210,12 @@ func TestDropInRefuses(t *testing.T) {
 		{"bad keepalive", "", []string{"daemon", "-l", "127.0.0.1:0", "--tcp-keepalive", "1:x"}, 2, "MS:COUNT:MS"},
 		{"negative buffer", "", []string{"daemon", "-l", "127.0.0.1:0", "--recv-buffer-size=-1"}, 2, "negative"},
 		{"IPv4 only on IPv6", "", []string{"daemon", "-l", "127.0.0.1:0", "--tcp-only-v6"}, 1, "127.0.0.1"},
+		{"bad level", "", []string{"--log-level=loud", "daemon"}, 2, "--log-level"},
+		{"bad level of a mount", "", []string{"--log-level=loud", "mount", dir}, 2, "--log-level"},
+		{"TCP flags on standard input", "", []string{"daemon", "-l", "stdio", "--tcp-reuse-port"}, 2, "IP:PORT"},
+		{"socket flags on a virtual socket", "", []string{"daemon", "-l", "vsock:1:1", "--unix-listen-unlink"}, 2, "file system"},
+		{"virtual socket without port", "", []string{"daemon", "-l", "vsock:1"}, 1, "vsock:CID:PORT"},
+		{"virtual socket with names", "", []string{"daemon", "-l", "vsock:host:port"}, 1, "vsock:CID:PORT"},
 		{"environment of systemd", "", []string{"daemon", "--sd-accept-ignore-environment"}, 2, "sd-listen"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -224,11 +233,67 @@ func TestDropInRefuses(t *testing.T) {
 }
 
 func TestDropInLogLevel(t *testing.T) {
-	for value, want := range map[string]string{"": "info", "warn": "warn", "ERROR": "error", "trace": "debug", "tvix_store=debug": "info"} {
-		t.Setenv("RUST_LOG", value)
-		if got := dropInLogLevel(); got != want {
-			t.Errorf("RUST_LOG=%s: %s, want %s", value, got, want)
+	for _, tt := range []struct{ env, flag, want string }{
+		{"", "", "info"},
+		{"warn", "", "warn"},
+		{"ERROR", "", "error"},
+		{"trace", "", "debug"},
+		{"off", "", noLevel},
+		{"tvix_store=debug", "", "info"},
+		{"tvix_store=debug, warn", "", "warn"},
+		{"warn", "debug", "debug"},
+		{"", "TRACE", "debug"},
+		{"", "1", "error"},
+	} {
+		t.Setenv("RUST_LOG", tt.env)
+		got, err := (&dropInGlobals{logLevel: tt.flag}).level()
+		if err != nil || got != tt.want {
+			t.Errorf("RUST_LOG=%s, --log-level %q: %s, %v, want %s", tt.env, tt.flag, got, err, tt.want)
 		}
+		if _, err := newLogger(io.Discard, got, false); err != nil {
+			t.Errorf("%s is no level: %v", got, err)
+		}
+	}
+}
+
+// TestDropInGlobals gives the flags of all versions where each had them: before
+// the subcommand.
+func TestDropInGlobals(t *testing.T) {
+	clearDropInEnv(t)
+	socket := filepath.Join(shortDir(t), "s")
+	ctx, cancel := context.WithCancel(t.Context())
+	var stderr string
+	ended := make(chan int, 1)
+	go func() {
+		var code int
+		code, _, stderr = dropIn(ctx, "tvix-store", "", "--otlp=false", "--json", "--log-level", "INFO", "daemon", "-l", socket,
+			"--blob-service-addr=memory://", "--directory-service-addr=memory://", "--path-info-service-addr=memory://")
+		ended <- code
+	}()
+	dialDaemon(t, socket)
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	var line struct{ Level, Msg string }
+	first, _, _ := strings.Cut(stderr, "\n")
+	if err := json.Unmarshal([]byte(first), &line); err != nil || line.Level != "INFO" || line.Msg != "listening" {
+		t.Errorf("%v: the log begins %q", err, first)
+	}
+}
+
+// TestDropInView holds what the flags of mount and virtiofs mean.
+func TestDropInView(t *testing.T) {
+	v := (&viewFlags{showXattr: true}).view("tvix-store")
+	if !v.HideRoot || v.DigestPrefix != "user.tvix.castore" || !strings.HasPrefix(v.Digest(castore.Digest{}), "b3:AAAA") {
+		t.Errorf("%+v", v)
+	}
+	v = (&viewFlags{listRoot: true, showXattr: true}).view("snix-store")
+	if v.HideRoot || v.DigestPrefix != "user.snix.castore" {
+		t.Errorf("%+v", v)
+	}
+	if v = (&viewFlags{}).view("snix-store"); v.DigestPrefix != "" {
+		t.Errorf("%+v", v)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 	"storeboot/internal/cli"
 	"storeboot/internal/storepath"
-	"storeboot/virtiofsd/grpcserver"
+	"storeboot/virtiofsd/castorenar"
 	"storeboot/virtiofsd/pathinfo"
 	"storeboot/virtiofsd/storeaddr"
 )
@@ -41,7 +41,7 @@ output is not to be used then.`,
 		},
 	}
 	f := c.Flags()
-	o.addresses.AddFlags(f)
+	o.addresses.AddReadFlags(f, false)
 	f.StringVarP(&o.output, "output", "o", "", "write to this `FILE`, which is made or replaced when all is well")
 	return c
 }
@@ -101,7 +101,7 @@ func (w *narCheck) Write(p []byte) (int, error) {
 // path info says.
 func exportNAR(ctx context.Context, store *storeaddr.Store, info *pathinfo.PathInfo, to io.Writer) error {
 	w := &narCheck{sha256.New(), to, info.NarSize}
-	err := grpcserver.WriteNAR(ctx, w, info.Node, store.Blobs, store.Directories)
+	err := castorenar.Write(ctx, w, info.Node, store.Blobs, store.Directories)
 	if err == nil {
 		if got := [sha256.Size]byte(w.Sum(nil)); got != info.NarSHA256 {
 			err = fmt.Errorf("its contents have the NAR hash %s instead of %s: the store is damaged: check it with 'virtiofsd verify'", narHash(got), narHash(info.NarSHA256))

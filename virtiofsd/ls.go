@@ -37,7 +37,7 @@ is the number of all that is in it. A symlink at PATH is not followed.`,
 		},
 	}
 	f := c.Flags()
-	o.addresses.AddFlags(f)
+	o.addresses.AddReadFlags(f, false)
 	f.BoolVarP(&o.long, "long", "l", false, "show mode, size and target too")
 	f.BoolVarP(&o.recursive, "recursive", "R", false, "list all that is below, as paths relative to PATH")
 	f.BoolVar(&o.json, "json", false, "print the entries as JSON")
@@ -150,7 +150,7 @@ func modeOf(n castore.Node) string {
 type nodeJSON struct {
 	Path       string  `json:"path,omitempty"`
 	Kind       string  `json:"kind"`
-	Size       *uint64 `json:"size,omitempty"` // bytes of a file, descendants of a directory
+	Size       *uint64 `json:"size,omitempty"` // bytes of a file, of a directory as castore counts it
 	Executable bool    `json:"executable,omitempty"`
 	Target     string  `json:"target,omitempty"`
 	Digest     string  `json:"digest,omitempty"`

@@ -26,6 +26,8 @@ type mountOptions struct {
 	addresses  storeaddr.Addresses
 	allowOther bool
 	logLevel   string
+	logJSON    bool
+	view       storefs.View
 }
 
 func newMountCommand() *cobra.Command {
@@ -50,18 +52,17 @@ answers "transport endpoint is not connected"; 'umount -l DIR' (or 'fusermount3
 		},
 	}
 	f := c.Flags()
-	o.addresses.AddFlags(f)
+	o.addresses.AddReadFlags(f, true)
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users see it (for others than root: user_allow_other in /etc/fuse.conf)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "least `LEVEL` that is logged to standard error: debug, info, warn or error")
 	return c
 }
 
 func (o *mountOptions) run(ctx context.Context, dir string, stderr io.Writer) error {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return cli.Usagef("--log-level %q: want debug, info, warn or error", o.logLevel)
+	log, err := newLogger(stderr, o.logLevel, o.logJSON)
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	if err := checkMountPoint(dir); err != nil {
 		return fmt.Errorf("mount: %w", err)
 	}
@@ -71,6 +72,7 @@ func (o *mountOptions) run(ctx context.Context, dir string, stderr io.Writer) er
 		return fmt.Errorf("mount: %w", err)
 	}
 	fs := storefs.New(storefs.Store{Blobs: store.Blobs, Directories: store.Directories, PathInfos: store.PathInfos}, log)
+	fs.Show(o.view)
 	err = o.mount(ctx, fs, dir, log)
 	fs.Close()
 	if err = errors.Join(err, store.Close()); err != nil {

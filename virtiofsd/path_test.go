@@ -71,7 +71,7 @@ func TestPaths(t *testing.T) {
 	if got := must(t, "stat", p+"/exe"); !strings.Contains(got, "executable file") || !strings.Contains(got, "7 bytes") {
 		t.Errorf("stat: %s", got)
 	}
-	if got := must(t, "stat", p); !strings.Contains(got, "descendants") || !strings.Contains(got, "NAR hash:") {
+	if got := must(t, "stat", p); !strings.Contains(got, "twice the entries") || !strings.Contains(got, "NAR hash:") {
 		t.Errorf("stat: %s", got)
 	}
 	if got := mustJSON[[]nodeJSON](t, "ls", "--json", p+"/empty"); got == nil || len(got) != 0 {

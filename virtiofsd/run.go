@@ -17,11 +17,14 @@ func newCommand() *cobra.Command {
 		newCatCommand(),
 		newStatCommand(),
 		newExportCommand(),
+		newFetchCommand(),
+		newPushCommand(),
 		newVerifyCommand(),
 		newGCCommand(),
 		newMountCommand(),
 		newServeCommand(),
 		newDaemonCommand(),
+		newNarBridgeCommand(),
 	)
 	return c
 }

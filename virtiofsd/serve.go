@@ -34,10 +34,13 @@ type serveOptions struct {
 	socketPath   string
 	fd           int
 	eventFD      int
+	progressFD   int
 	require      []string
 	once         bool
 	capabilities bool
 	logLevel     string
+	logJSON      bool
+	view         storefs.View
 }
 
 func newServeCommand() *cobra.Command {
@@ -66,10 +69,11 @@ The store's root lists the store paths; a guest mounts it at /nix/store.`,
 		},
 	}
 	f := c.Flags()
-	o.addresses.AddFlags(f)
+	o.addresses.AddReadFlags(f, true)
 	f.StringVar(&o.socketPath, "socket-path", "", "make the listening socket at this `PATH` (mode 0600, at most 107 bytes)")
 	f.IntVar(&o.fd, "fd", -1, "take this inherited descriptor `N` for the listening socket")
 	f.IntVar(&o.eventFD, "event-fd", -1, "write events as lines of JSON to this inherited descriptor `N`: ready, connected, mounted, report, disconnected")
+	f.IntVar(&o.progressFD, "progress-fd", -1, "write what the substituters fetch as lines of JSON to this inherited descriptor `N`: pathsKnown, pathsDone, pathsFailed, bytesKnown, bytesDone, requests, active")
 	f.StringArrayVar(&o.require, "require", nil, "fail at once unless this store `PATH` is in the store (may be repeated)")
 	f.BoolVar(&o.once, "once", false, "end after the first VM has gone")
 	f.BoolVar(&o.capabilities, "print-capabilities", false, "print what this back end can, as JSON, and exit (vhost-user back end convention)")
@@ -82,11 +86,10 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 		_, err := io.WriteString(stdout, "{\n  \"type\": \"fs\"\n}\n")
 		return err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return cli.Usagef("--log-level %q: want debug, info, warn or error", o.logLevel)
+	log, err := newLogger(stderr, o.logLevel, o.logJSON)
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	// go-fuse writes some of a guest's mistakes to the standard logger; a guest
 	// must not be able to fill the log.
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
@@ -109,10 +112,16 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 		return err
 	}
 	defer store.Close()
+	endProgress, err := startProgress(ctx, o.progressFD, store, log)
+	if err != nil {
+		return err
+	}
+	defer endProgress()
 	if err := requirePaths(ctx, store.PathInfos, o.require); err != nil {
 		return err
 	}
 	fs := storefs.New(storefs.Store{Blobs: store.Blobs, Directories: store.Directories, PathInfos: store.PathInfos}, log)
+	fs.Show(o.view)
 	defer fs.Close()
 	events.send(bootproto.Event{Kind: bootproto.EventReady})
 	if o.socketPath != "" {

@@ -36,7 +36,7 @@ deriver and content address. A symlink at PATH is not followed.`,
 		},
 	}
 	f := c.Flags()
-	o.addresses.AddFlags(f)
+	o.addresses.AddReadFlags(f, false)
 	f.BoolVar(&o.json, "json", false, "print the facts as JSON")
 	return c
 }
@@ -88,7 +88,7 @@ func (s statJSON) print(out io.Writer) error {
 	if s.Size != nil {
 		unit := "bytes"
 		if s.Kind == castore.KindDirectory.String() {
-			unit = "descendants"
+			unit = "(twice the entries of all directories in it)"
 		}
 		line("Size", fmt.Sprint(*s.Size, " ", unit))
 	}

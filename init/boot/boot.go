@@ -23,7 +23,9 @@ func preparation() []Step {
 		{"parameters", (*boot).readParameters},
 		{"modules", (*boot).loadModules},
 		{"image mounts", (*boot).mountExtra},
+		{"hooks before the store", (*boot).hooksBeforeStore},
 		{"store", (*boot).mountStore},
+		{"hooks after the store", (*boot).hooksAfterStore},
 	}
 }
 
@@ -37,7 +39,7 @@ func work(mode bootproto.Mode) []Step {
 	case bootproto.ModeRun:
 		return []Step{{"console", (*boot).openConsole}, {"run", (*boot).runProgram}}
 	case bootproto.ModeInit:
-		return []Step{{"root", (*boot).makeRoot}, {"init", (*boot).handOver}}
+		return []Step{{"root", (*boot).makeRoot}, {"activation", (*boot).activate}, {"init", (*boot).handOver}}
 	}
 	return []Step{{"mode", (*boot).noMode}}
 }
@@ -56,12 +58,17 @@ type boot struct {
 	spec   bootproto.BootSpec
 	run    *bootproto.RunSpec // nil if the initrd has none
 
+	available *available // nil if the image has none
+
 	store   Store    // nil until it is open
 	console Terminal // nil until it is open
 	// outcome is what the mode's step leaves; the zero Report is success.
 	outcome bootproto.Report
-	// newInit is the program that makeRoot found to hand over to.
-	newInit string
+	// system is what makeRoot found to hand over to.
+	system *newSystem
+	// When this boot began: the time of day, and since the kernel's start.
+	startedAt    time.Time
+	startedAfter time.Duration
 }
 
 // failure is an error that ends the guest with an exit status of its own.
@@ -75,14 +82,21 @@ func (f *failure) Unwrap() error { return f.err }
 
 // Run boots sys to its end, which is PowerOff.
 func Run(sys System) {
-	b := &boot{sys: sys}
+	b := &boot{sys: sys, startedAt: sys.Now(), startedAfter: sys.Elapsed()}
 	defer func() {
 		// work has reported a panic of its own; one in the end itself must not
 		// keep the machine on.
 		_ = recover()
 		sys.PowerOff()
 	}()
-	b.end(b.work())
+	r := b.work()
+	if r.Outcome == bootproto.OutcomeFailed {
+		b.afterFailure(r)
+	}
+	b.end(r)
+	if r.Outcome == bootproto.OutcomeFailed && b.params.OnFail == bootproto.OnFailReboot {
+		sys.Restart()
+	}
 }
 
 // work runs the steps and returns the report of how that went. A panic is a
@@ -97,15 +111,26 @@ func (b *boot) work() (r bootproto.Report) {
 	steps := preparation()
 	for i := 0; i < len(steps); i++ {
 		step = steps[i].Name
+		if err := b.pause(step); err != nil {
+			return b.failed(step, err)
+		}
 		began := b.sys.Elapsed()
 		b.times = append(b.times, bootproto.StepTime{Name: step, Start: began.Microseconds()})
 		err := steps[i].run(b)
-		b.times[i].Took = (b.sys.Elapsed() - began).Microseconds()
+		took := b.sys.Elapsed() - began
+		b.times[i].Took = took.Microseconds()
+		if err == nil {
+			err = b.stopped()
+		}
 		if err != nil {
 			return b.failed(step, err)
 		}
+		b.log.info(fmt.Sprintf("step %s took %.3f ms", step, float64(took.Microseconds())/1000))
 		if i+1 == len(preparation()) {
 			steps = Plan(b.mode)
+			if b.mode != bootproto.ModeInit {
+				b.sys.WatchPowerButton()
+			}
 		}
 	}
 	return b.outcome
@@ -134,9 +159,6 @@ func (b *boot) end(r bootproto.Report) {
 			b.log.warning("drain the console: " + err.Error())
 		}
 	}
-	if r.Outcome == bootproto.OutcomeFailed {
-		b.log.error(r.Step + ": " + r.Message)
-	}
 	b.sendReport(r)
 }
 
@@ -158,7 +180,10 @@ func (b *boot) readParameters() error {
 	if b.mode == bootproto.ModeNone {
 		b.mode = b.spec.Mode
 	}
-	return nil
+	if b.params.Debug {
+		b.loud()
+	}
+	return b.checkBreakpoints()
 }
 
 // readSpecs reads what of the specifications there is.
@@ -220,6 +245,9 @@ func (b *boot) waitFor(limit time.Duration, try func() (again bool, err error)) 
 	for began := b.sys.Elapsed(); ; b.sys.Sleep(devicePoll) {
 		again, err := try()
 		if err == nil || !again || b.sys.Elapsed()-began >= limit {
+			return err
+		}
+		if err := b.stopped(); err != nil {
 			return err
 		}
 	}

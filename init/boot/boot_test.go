@@ -41,12 +41,14 @@ func TestPlan(t *testing.T) {
 		"symlink /proc/self/fd/0 /dev/stdin",
 		"symlink /proc/self/fd/1 /dev/stdout",
 		"symlink /proc/self/fd/2 /dev/stderr",
+		"write /proc/sys/kernel/printk_devkmsg on\n",
 		"kmsg",
 		"read /proc/cmdline",
 		"read /etc/storeboot/boot.json",
 		"read /etc/storeboot/run.json",
 		"module /lib/fuse.ko ",
 		"module /lib/virtiofs.ko a=1",
+		"read /lib/modules/6.1.0-fake/modules.alias",
 		"mkdir /mnt 755",
 		"mkdir /mnt/x 755",
 		"mount none /mnt/x tmpfs 0x1 size=1m",
@@ -145,7 +147,7 @@ func TestModes(t *testing.T) {
 				f.files[bootproto.RunSpecPath] = tt.run
 			}
 			r := f.boot()
-			got := f.made("write /proc", "terminal", "raw", "cooked", "control", "list", "start", "restore")
+			got := f.made("write /proc/sys/kernel/printk ", "terminal", "raw", "cooked", "control", "list", "start", "restore")
 			if tt.want == nil {
 				if r.Step != "root" {
 					t.Errorf("report %+v, want a failure to find the init", r)

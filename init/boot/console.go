@@ -111,6 +111,9 @@ const printkLevels = "/proc/sys/kernel/printk"
 
 // quiet lowers the console level to errors, if it is higher.
 func (b *boot) quiet() {
+	if b.params.Debug {
+		return
+	}
 	data, err := b.sys.ReadFile(printkLevels)
 	if err != nil {
 		return // a kernel without printk has nothing to lower

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -109,6 +110,9 @@ func elfInterpreter(f io.ReaderAt, head []byte) (string, error) {
 	if head[5] != littleEndian {
 		return "", errors.New("ELF: big-endian: made for another machine")
 	}
+	if machine := le.Uint16(head[18:]); !runsHere(machine) {
+		return "", fmt.Errorf("ELF: made for another architecture (machine %d of elf.h) than this %s", machine, runtime.GOARCH)
+	}
 	wide := head[4] == class64
 	var table uint64
 	var size, count int
@@ -150,6 +154,21 @@ func elfInterpreter(f io.ReaderAt, head []byte) (string, error) {
 		return string(s), nil
 	}
 	return "", nil
+}
+
+// runsHere says whether the kernel of this architecture executes programs of
+// the ELF machine (gABI, e_machine), its 32-bit ones among them.
+func runsHere(machine uint16) bool {
+	const x86, arm, amd64, arm64, riscv = 3, 40, 62, 183, 243
+	switch runtime.GOARCH {
+	case "amd64":
+		return machine == amd64 || machine == x86
+	case "arm64":
+		return machine == arm64 || machine == arm
+	case "riscv64":
+		return machine == riscv
+	}
+	return true
 }
 
 // noEOF makes a file that is too short an error of its own.

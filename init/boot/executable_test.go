@@ -15,6 +15,7 @@ import (
 func elf64(kind uint32, text string) []byte {
 	b := make([]byte, 64+56)
 	copy(b, "\x7fELF\x02\x01\x01")
+	copy(b[18:], hereWide)
 	le := binary.LittleEndian
 	le.PutUint64(b[32:], 64) // e_phoff
 	le.PutUint16(b[54:], 56) // e_phentsize
@@ -29,6 +30,7 @@ func elf64(kind uint32, text string) []byte {
 func elf32(text string) []byte {
 	b := make([]byte, 64+32)
 	copy(b, "\x7fELF\x01\x01\x01")
+	copy(b[18:], hereNarrow)
 	le := binary.LittleEndian
 	le.PutUint32(b[28:], 64)
 	le.PutUint16(b[42:], 32)
@@ -68,6 +70,7 @@ func interpreterCases() []struct {
 		{"dynamic, 32 bits", elf32("/lib/ld.so\x00"), "/lib/ld.so", ""},
 		{"static", elf64(1, "/lib/ld.so\x00"), "", ""},
 		{"no program headers", []byte(staticELF), "", ""},
+		{"another architecture", []byte("\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 11) + "\x16" + strings.Repeat("\x00", 45)), "", "made for another architecture (machine 22 of elf.h)"},
 		{"empty", nil, "", "neither an ELF program nor a script"},
 		{"text", []byte("hello"), "", "neither an ELF program nor a script"},
 		{"cut header", dynamic[:40], "", "unexpected EOF"},

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +36,15 @@ type fakeSystem struct {
 	noReport bool               // the daemon takes none
 	log      bytes.Buffer
 	program  *Program
-	panicAt  string // the call that panics
+	panicAt  string   // the call that panics
+	stopped  string   // why the machine is to be powered off
+	output   []string // of programs with a Log
+	environ  []string
+	disks    []string // the files that are disks
+	onSleep  func()
+	cpus     int
+	mu       sync.Mutex // of calls, while modules are loaded
+	onModule func(path string)
 	t        *testing.T
 }
 
@@ -67,6 +77,8 @@ func newFake(t *testing.T, cmdline string) *fakeSystem {
 // call records one call and returns the error it is to have.
 func (f *fakeSystem) call(format string, args ...any) error {
 	s := fmt.Sprintf(format, args...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.calls = append(f.calls, s)
 	if f.panicAt != "" && strings.HasPrefix(s, f.panicAt) {
 		panic("boom")
@@ -113,6 +125,26 @@ func (f *fakeSystem) ReadFile(p string) ([]byte, error) {
 
 func (f *fakeSystem) WriteFile(p, text string) error { return f.call("write %s %s", p, text) }
 
+func (f *fakeSystem) CreateFile(p, text string) error { return f.call("create %s %q", p, text) }
+func (f *fakeSystem) Remove(p string) error           { return f.call("remove %s", p) }
+func (f *fakeSystem) AttachLoop(p string) (string, error) {
+	return "/dev/loop3", f.call("loop %s", p)
+}
+func (f *fakeSystem) Now() time.Time            { return time.Unix(1700000000, 0).Add(f.now) }
+func (f *fakeSystem) Environ() []string         { return f.environ }
+func (f *fakeSystem) WatchPowerButton()         {}
+func (f *fakeSystem) Stopped() string           { return f.stopped }
+func (f *fakeSystem) DrainOutput(time.Duration) { _ = f.call("drain output") }
+func (f *fakeSystem) Restart()                  { _ = f.call("restart") }
+
+func (f *fakeSystem) KillAfter(pid int, limit time.Duration) func() bool {
+	return func() bool { return f.call("limit %d %v", pid, limit) != nil }
+}
+
+func (f *fakeSystem) MemoryFile(name, text string) (int, error) {
+	return 9, f.call("memory file %s %q", name, text)
+}
+
 type fakeFile struct{ *strings.Reader }
 
 func (fakeFile) Close() error { return nil }
@@ -131,6 +163,9 @@ func (f *fakeSystem) Stat(p string) (Stat, error) {
 	}
 	if _, ok := f.files[p]; !ok {
 		return Stat{}, syscall.ENOENT
+	}
+	if slices.Contains(f.disks, p) {
+		return Stat{Mode: syscall.S_IFBLK | 0o600}, nil
 	}
 	mode, ok := f.modes[p]
 	if !ok {
@@ -160,6 +195,8 @@ func (f *fakeSystem) Resolve(root, p string) (string, error) {
 	return p, err
 }
 
+func (f *fakeSystem) CPUs() int { return max(f.cpus, 1) }
+
 func (f *fakeSystem) Release() string { return "6.1.0-fake" }
 
 func (f *fakeSystem) Mount(source, target, fstype string, flags uintptr, data string) error {
@@ -172,9 +209,19 @@ func (f *fakeSystem) Mount(source, target, fstype string, flags uintptr, data st
 	return nil
 }
 
-func (f *fakeSystem) LoadModule(p, options string) error { return f.call("module %s %s", p, options) }
-func (f *fakeSystem) Elapsed() time.Duration             { return f.now }
-func (f *fakeSystem) Sleep(d time.Duration)              { f.now += d }
+func (f *fakeSystem) LoadModule(p, options string) error {
+	if f.onModule != nil {
+		f.onModule(p)
+	}
+	return f.call("module %s %s", p, options)
+}
+func (f *fakeSystem) Elapsed() time.Duration { return f.now }
+func (f *fakeSystem) Sleep(d time.Duration) {
+	f.now += d
+	if f.onSleep != nil {
+		f.onSleep()
+	}
+}
 
 func (f *fakeSystem) OpenKernelLog() (io.Writer, error) { return &f.log, f.call("kmsg") }
 
@@ -214,7 +261,12 @@ func (f *fakeSystem) List(root string, w io.Writer) error {
 
 func (f *fakeSystem) Start(p *Program) (int, error) {
 	f.program = p
-	return fakePID, f.call("start %s", strings.Join(p.Argv, " "))
+	for _, line := range f.output {
+		if p.Log != nil {
+			p.Log(line)
+		}
+	}
+	return fakePID, f.call("start %s%s", p.Root, strings.Join(p.Argv, " "))
 }
 
 func (f *fakeSystem) Wait() (int, ExitStatus, error) {
@@ -232,8 +284,8 @@ func (f *fakeSystem) Wait() (int, ExitStatus, error) {
 func (f *fakeSystem) EndProcesses()                { _ = f.call("end processes") }
 func (f *fakeSystem) SwitchRoot(root string) error { return f.call("switch root %s", root) }
 func (f *fakeSystem) PowerOff()                    { f.calls = append(f.calls, "power off") }
-func (f *fakeSystem) Exec(p string, argv []string) error {
-	if err := f.call("exec %s %q", p, argv); err != nil {
+func (f *fakeSystem) Exec(p string, argv, env []string) error {
+	if err := f.call("exec %s %q %q", p, argv, env); err != nil {
 		return err
 	}
 	// The real one does not return. What follows here is of no interest.

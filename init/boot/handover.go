@@ -2,8 +2,8 @@ package boot
 
 import (
 	"fmt"
-	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,72 +14,42 @@ import (
 // newRoot is where the system's root is put together.
 const newRoot = "/sysroot"
 
-// makeRoot puts the new root together, a tmpfs with the store in it, and
-// checks that there is an init in it that will start. All of it can still fail
-// without harm.
-func (b *boot) makeRoot() error {
-	err := b.mount(bootproto.Mount{Source: "tmpfs", Target: newRoot, Type: "tmpfs", Options: "mode=755"})
-	if err != nil {
-		return err
-	}
-	// A mount below a shared one cannot be moved.
-	if err := b.sys.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := b.move(storeDir); err != nil {
-		return err
-	}
-	if err := b.sys.Mkdir(newRoot+"/tmp", 0o1777); err != nil {
-		return fmt.Errorf("make directory /tmp: %w", err)
-	}
-	b.newInit, err = b.findInit(b.params.Init)
-	return err
-}
-
-// findInit returns the program to execute for init=name, with all symbolic
-// links followed in the new root. In a NixOS system whose init is systemd
-// itself (made with boot.initrd.systemd), that is prepare-root beside it, which
-// activates the system and then starts systemd.
-func (b *boot) findInit(name string) (string, error) {
-	if p := storePath(name); p != "" {
-		if _, err := b.sys.Resolve(newRoot, p); isMissing(err) {
-			return "", fmt.Errorf("init %s: store path %s is not in the store: import it with virtiofsd import or virtiofsd copy", name, p)
-		}
-	}
-	resolved, err := b.sys.Resolve(newRoot, name)
-	if err != nil {
-		return "", fmt.Errorf("init %s: %w", name, err)
-	}
-	if prepare := path.Join(path.Dir(resolved), "prepare-root"); path.Base(resolved) == "init" {
-		if target, err := b.sys.Resolve(newRoot, prepare); err == nil && b.checkExecutable(newRoot, target) == nil {
-			return prepare, nil
-		}
-	}
-	if err := b.checkExecutable(newRoot, resolved); err != nil {
-		return "", fmt.Errorf("init %w", err)
-	}
-	return name, nil
-}
-
-// handOver reports that the guest is the system's from here on, moves the
-// mounts into the new root and becomes its init.
+// handOver reports that the guest is the system's from here on, and becomes its
+// init.
 func (b *boot) handOver() error {
-	if err := b.mount(keysMount()); err != nil {
-		b.log.warning(err.Error())
-	}
-	b.log.info("starting " + b.newInit)
-	b.sendReport(bootproto.Report{Outcome: bootproto.OutcomeHandover})
-	for _, dir := range b.mountsToMove() {
-		if err := b.move(dir); err != nil {
-			return err
+	argv := []string{b.system.exec}
+	if b.system.systemd {
+		if fd, err := b.sys.MemoryFile("initrd", b.timestamp()); err != nil {
+			b.log.warning("hand over the time of our start: " + err.Error())
+		} else {
+			argv = append(argv, "--switched-root", "--system", "--deserialize", strconv.Itoa(fd))
 		}
 	}
+	argv = append(argv, b.params.InitArgs...)
+	b.log.info("starting " + b.system.exec)
+	b.sendReport(bootproto.Report{Outcome: bootproto.OutcomeHandover})
 	if err := b.sys.SwitchRoot(newRoot); err != nil {
 		return fmt.Errorf("switch root: %w", err)
 	}
-	argv := append([]string{b.newInit}, b.params.InitArgs...)
-	err := b.sys.Exec(b.newInit, argv)
-	return fmt.Errorf("execute %s: %w", b.newInit, err)
+	err := b.sys.Exec(b.system.exec, argv, b.initEnvironment())
+	return fmt.Errorf("execute %s: %w", b.system.exec, err)
+}
+
+// timestamp is what systemd reads, as the state of the systemd of an initrd, to
+// know when that was started (src/core/manager-serialize.c): the times of day
+// and since the kernel's start, in microseconds. An empty line ends it.
+func (b *boot) timestamp() string {
+	return fmt.Sprintf("initrd-timestamp=%d %d\n\n", b.startedAt.UnixMicro(), b.startedAfter.Microseconds())
+}
+
+// initEnvironment is what the kernel would give an init that it starts itself:
+// HOME, TERM and the words of the command line that are variables; and a PATH.
+func (b *boot) initEnvironment() []string {
+	env := b.sys.Environ()
+	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
+		env = append(env, "PATH=/bin:/sbin:/usr/bin:/usr/sbin")
+	}
+	return env
 }
 
 // mountsToMove lists the mounts that the system gets, except the store, which

@@ -54,6 +54,9 @@ func (b *boot) mountSpecial() error {
 			return fmt.Errorf("link %s: %w", l[1], err)
 		}
 	}
+	// The kernel would drop all but ten records in five seconds. The new line
+	// belongs to the word (kernel/printk, devkmsg_sysctl_set_loglvl).
+	_ = b.sys.WriteFile("/proc/sys/kernel/printk_devkmsg", "on\n")
 	w, err := b.sys.OpenKernelLog()
 	if err != nil {
 		return fmt.Errorf("open /dev/kmsg: %w", err)
@@ -78,6 +81,7 @@ func (b *boot) mount(m bootproto.Mount) error {
 		return err
 	}
 	flags, data := mountOptions(m.Options)
+	b.debug("mount " + m.Target + " (" + m.Type + ") " + m.Options)
 	if err := b.sys.Mount(m.Source, m.Target, m.Type, flags, data); err != nil {
 		return fmt.Errorf("mount %s (%s): %w", m.Target, m.Type, err)
 	}

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"sync"
 	"syscall"
 	"time"
 
@@ -15,12 +16,26 @@ const grace = 500 * time.Millisecond
 // reapPoll is the pause between two looks for ended processes.
 const reapPoll = 2 * time.Millisecond
 
-func (*machine) Start(p *Program) (int, error) {
-	t, ok := p.Terminal.(*device)
-	if !ok {
-		return 0, fmt.Errorf("%T is not a device", p.Terminal)
+func (m *machine) Start(p *Program) (int, error) {
+	attr := &syscall.ProcAttr{Dir: p.Dir, Env: p.Env, Sys: &syscall.SysProcAttr{Setsid: p.Session, Chroot: p.Root}}
+	in, out := -1, -1
+	if p.Log != nil {
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			return 0, fmt.Errorf("make a pipe: %w", err)
+		}
+		out = pipe[1]
+		// Our end of it is closed once the program has its own.
+		defer unix.Close(pipe[1])
+		m.output = make(chan struct{})
+		go readLines(pipe[0], p.Log, m.output)
+	} else {
+		t, ok := p.Terminal.(*device)
+		if !ok {
+			return 0, fmt.Errorf("%T is not a device", p.Terminal)
+		}
+		in, out = t.fd, t.fd
 	}
-	in := t.fd
 	if p.Input != "" {
 		fd, err := open(p.Input, unix.O_RDONLY)
 		if err != nil {
@@ -29,12 +44,77 @@ func (*machine) Start(p *Program) (int, error) {
 		defer unix.Close(fd)
 		in = fd
 	}
-	return syscall.ForkExec(p.Argv[0], p.Argv, &syscall.ProcAttr{
-		Dir:   p.Dir,
-		Env:   p.Env,
-		Files: []uintptr{uintptr(in), uintptr(t.fd), uintptr(t.fd)},
-		Sys:   &syscall.SysProcAttr{Setsid: p.Session},
-	})
+	if u := p.User; u != nil {
+		attr.Sys.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+	}
+	attr.Files = []uintptr{uintptr(in), uintptr(out), uintptr(out)}
+	return syscall.ForkExec(p.Argv[0], p.Argv, attr)
+}
+
+// maxLine is where a line of a program's output is cut into two.
+const maxLine = 800
+
+// readLines gives each line that is read from fd to log, closes fd at its end
+// and then done.
+func readLines(fd int, log func(string), done chan<- struct{}) {
+	defer close(done)
+	defer unix.Close(fd)
+	var line []byte
+	buf := make([]byte, 4096)
+	for {
+		n, err := rawFile(fd).Read(buf)
+		for _, c := range buf[:n] {
+			if c != '\n' {
+				line = append(line, c)
+			}
+			if c == '\n' || len(line) == maxLine {
+				log(string(line))
+				line = line[:0]
+			}
+		}
+		if err != nil {
+			if len(line) > 0 {
+				log(string(line))
+			}
+			return
+		}
+	}
+}
+
+func (m *machine) DrainOutput(limit time.Duration) {
+	select {
+	case <-m.output:
+	case <-time.After(limit):
+	}
+}
+
+// KillAfter uses a descriptor of the process: its number may be another's by
+// the time that the limit is over.
+func (*machine) KillAfter(pid int, limit time.Duration) func() bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return func() bool { return false }
+	}
+	var mu sync.Mutex
+	killed, ended := false, false
+	kill := func(s unix.Signal) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended && unix.PidfdSendSignal(fd, s, nil, 0) == nil {
+			killed = true
+		}
+	}
+	term := time.AfterFunc(limit, func() { kill(unix.SIGTERM) })
+	force := time.AfterFunc(limit+grace, func() { kill(unix.SIGKILL) })
+	return func() bool {
+		term.Stop()
+		force.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		_ = unix.Close(fd)
+		return killed
+	}
 }
 
 func (*machine) Wait() (int, ExitStatus, error) {

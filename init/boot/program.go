@@ -2,11 +2,11 @@ package boot
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
 	"syscall"
+	"time"
 
 	"storeboot/internal/bootproto"
 )
@@ -46,7 +46,7 @@ func (b *boot) runProgram() error {
 // shell runs the shell of the image.
 func (b *boot) shell() error {
 	if len(b.spec.Shell) == 0 {
-		return errors.New("this initrd has no shell: build one with mkinitrd build --template shell")
+		return errNoShell
 	}
 	return b.execute(b.spec.Shell)
 }
@@ -69,26 +69,32 @@ func (b *boot) execute(argv []string) error {
 		if b.run.Dir != "" {
 			p.Dir = b.run.Dir
 		}
+		p.User = b.run.User
 	}
 	if st, err := b.sys.Stat(p.Dir); err != nil {
 		return &failure{statusNotExecutable, fmt.Errorf("working directory %s: %w", p.Dir, err)}
 	} else if !isType(st.Mode, syscall.S_IFDIR) {
 		return &failure{statusNotExecutable, fmt.Errorf("working directory %s: %w", p.Dir, syscall.ENOTDIR)}
 	}
+	b.debug(fmt.Sprintf("program %q in %s", argv, p.Dir))
 	pid, err := b.sys.Start(p)
 	if err != nil {
 		return b.explainStart(argv[0], err)
 	}
-	for {
-		ended, status, err := b.sys.Wait()
-		if err != nil {
-			return fmt.Errorf("wait for %s: %w", argv[0], err)
-		}
-		if ended == pid {
-			b.outcome = status.report()
-			return nil
-		}
+	tooLong := func() bool { return false }
+	if b.run != nil && b.run.LimitMillis > 0 {
+		tooLong = b.sys.KillAfter(pid, time.Duration(b.run.LimitMillis)*time.Millisecond)
 	}
+	status, err := b.waitFor1(pid)
+	late := tooLong()
+	switch {
+	case err != nil:
+		return fmt.Errorf("wait for %s: %w", argv[0], err)
+	case late:
+		return &failure{bootproto.StatusTimeout, fmt.Errorf("program %s: not done after %v", argv[0], time.Duration(b.run.LimitMillis)*time.Millisecond)}
+	}
+	b.outcome = status.report()
+	return nil
 }
 
 // input returns the path of what the program is to read, "" for the console.

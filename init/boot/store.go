@@ -36,34 +36,85 @@ const readAheadKB = "1024"
 
 // mountStore mounts the store and opens it.
 func (b *boot) mountStore() error {
-	if err := b.mkdirAll(storeDir); err != nil {
+	dir := storeDir
+	if b.params.StoreOverlay != "" {
+		dir = lowerDir
+	}
+	if err := b.mkdirAll(dir); err != nil {
 		return err
 	}
-	tag, err := b.mountTag()
+	tag, err := b.mountTag(dir)
 	if err != nil {
 		return err
 	}
-	b.store, err = b.sys.OpenStore(storeDir)
+	b.store, err = b.sys.OpenStore(dir)
 	if err != nil {
 		return fmt.Errorf("open the store (tag %s): %w: its daemon does not answer", tag, err)
 	}
 	b.log.info("store mounted from tag " + tag)
-	if err := b.setReadAhead(); err != nil {
+	if err := b.setReadAhead(dir); err != nil {
 		b.log.warning("set read-ahead of the store: " + err.Error())
+	}
+	if b.params.StoreOverlay == "" {
+		return nil
+	}
+	if err := b.mountOverlay(b.params.StoreOverlay); err != nil {
+		return fmt.Errorf("make the store writable: %w", err)
 	}
 	return nil
 }
 
-// mountTag mounts the first tag that there is and returns it. A tag that no
+// Where the parts of a writable store are, under the names that NixOS' own VMs
+// use (nixos/modules/virtualisation/qemu-vm.nix).
+const (
+	lowerDir = "/nix/.ro-store"
+	upperDir = "/nix/.rw-store"
+)
+
+// mountOverlay lays a file system for changes over the store: in memory, or on
+// a disk, which keeps them.
+func (b *boot) mountOverlay(where string) error {
+	m := bootproto.Mount{Source: "tmpfs", Target: upperDir, Type: "tmpfs", Options: "mode=755"}
+	var err error
+	if where == "tmpfs" {
+		err = b.mount(m)
+	} else {
+		err = b.mountDisk(bootproto.Mount{Source: where, Target: upperDir}, rootWait)
+	}
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{storeDir, upperDir + "/store", upperDir + "/work"} {
+		if err := b.mkdirAll(dir); err != nil {
+			return err
+		}
+	}
+	b.needType("overlay")
+	data := "lowerdir=" + lowerDir + ",upperdir=" + upperDir + "/store,workdir=" + upperDir + "/work"
+	if err := b.sys.Mount("overlay", storeDir, "overlay", unix.MS_NODEV|unix.MS_NOSUID, data); err != nil {
+		return fmt.Errorf("mount %s (overlay): %w%s", storeDir, err, missingType("overlay", err))
+	}
+	return nil
+}
+
+// storeMounts are the mounts that make the store, in the order to move them.
+func (b *boot) storeMounts() []string {
+	if b.params.StoreOverlay == "" {
+		return []string{storeDir}
+	}
+	return []string{lowerDir, upperDir, storeDir}
+}
+
+// mountTag mounts the first tag that there is at dir and returns it. A tag that no
 // device has is EINVAL.
-func (b *boot) mountTag() (string, error) {
+func (b *boot) mountTag(dir string) (string, error) {
 	tags := bootproto.Tags()
 	if b.params.Tag != "" {
 		tags = []string{b.params.Tag}
 	}
 	for began := b.sys.Elapsed(); ; b.sys.Sleep(devicePoll) {
 		for _, tag := range tags {
-			err := b.sys.Mount(tag, storeDir, "virtiofs", storeFlags, "")
+			err := b.sys.Mount(tag, dir, "virtiofs", storeFlags, "")
 			switch {
 			case err == nil:
 				return tag, nil
@@ -72,6 +123,9 @@ func (b *boot) mountTag() (string, error) {
 			case !errors.Is(err, syscall.EINVAL):
 				return "", fmt.Errorf("mount the store (tag %s): %w", tag, err)
 			}
+		}
+		if err := b.stopped(); err != nil {
+			return "", err
 		}
 		waited := b.sys.Elapsed() - began
 		if waited >= deviceWait || waited >= tagWait && b.storeDevices() > 0 {
@@ -117,8 +171,8 @@ func (b *boot) describeDevices() string {
 	return "the machine has none: the VMM does not offer the store"
 }
 
-func (b *boot) setReadAhead() error {
-	st, err := b.sys.Stat(storeDir)
+func (b *boot) setReadAhead(dir string) error {
+	st, err := b.sys.Stat(dir)
 	if err != nil {
 		return err
 	}

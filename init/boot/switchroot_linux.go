@@ -83,7 +83,7 @@ func deleteTree(dir int, dev uint64) {
 	}
 }
 
-func (*machine) Exec(path string, argv []string) error {
+func (*machine) Exec(path string, argv, env []string) error {
 	// Opened anew, so that it belongs to the new root's /dev.
 	if fd, err := open(kernelConsole, unix.O_RDWR); err == nil {
 		for stream := range 3 {
@@ -92,5 +92,23 @@ func (*machine) Exec(path string, argv []string) error {
 			}
 		}
 	}
-	return unix.Exec(path, argv, []string{})
+	unix.Umask(0)
+	return unix.Exec(path, argv, env)
+}
+
+// MemoryFile leaves the descriptor open across exec, at the file's beginning.
+func (*machine) MemoryFile(name, text string) (int, error) {
+	fd, err := unix.MemfdCreate(name, 0)
+	if err != nil {
+		return -1, err
+	}
+	if _, err := rawFile(fd).Write([]byte(text)); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }

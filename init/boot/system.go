@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"fmt"
 	"io"
 	"time"
 
@@ -18,7 +19,11 @@ type System interface {
 	ReadFile(path string) ([]byte, error)
 	// WriteFile writes to an existing file, in one write.
 	WriteFile(path, text string) error
-	// Open opens a file for reading at any place.
+	// CreateFile makes a file with the text; one that exists stays as it is.
+	CreateFile(path, text string) error
+	// Remove deletes a file or a symbolic link; none is no error.
+	Remove(path string) error
+	// Open opens a file or a disk for reading at any place.
 	Open(path string) (File, error)
 	// Stat follows symbolic links.
 	Stat(path string) (Stat, error)
@@ -30,13 +35,28 @@ type System interface {
 
 	// Release is the kernel's release, as uname -r prints it.
 	Release() string
+	// CPUs is how many processors there are.
+	CPUs() int
 	// Mount is mount(2).
 	Mount(source, target, fstype string, flags uintptr, data string) error
-	// LoadModule is finit_module(2) with the file at path.
+	// AttachLoop makes a read-only disk of the file at path, and returns its
+	// device.
+	AttachLoop(path string) (device string, err error)
+	// LoadModule is finit_module(2) with the file at path. It may be called by
+	// several goroutines at once.
 	LoadModule(path, options string) error
 	// Elapsed is the time since the kernel started.
 	Elapsed() time.Duration
 	Sleep(time.Duration)
+	// Now is the time of day.
+	Now() time.Time
+	// Environ is the environment that the kernel gave us.
+	Environ() []string
+	// WatchPowerButton begins to take note of the power buttons that there are.
+	WatchPowerButton()
+	// Stopped says why the machine is to be powered off (a signal, its power
+	// button), "" as long as it is not. Programs are ended without our doing.
+	Stopped() string
 
 	// OpenKernelLog opens /dev/kmsg.
 	OpenKernelLog() (io.Writer, error)
@@ -52,16 +72,27 @@ type System interface {
 	Start(*Program) (int, error)
 	// Wait waits for the end of any process that is PID 1's to reap.
 	Wait() (pid int, status ExitStatus, err error)
+	// KillAfter ends the process pid, a child, when limit is over. done tells it
+	// that the process has ended, and returns whether it was killed for this.
+	KillAfter(pid int, limit time.Duration) (done func() bool)
+	// DrainOutput waits, no longer than limit, until the output of the last
+	// program with a Log was read to its end.
+	DrainOutput(limit time.Duration)
 	// EndProcesses ends every process but this one, within a bounded time.
 	EndProcesses()
+	// MemoryFile makes a nameless file with the text, which a program that is
+	// executed inherits as the descriptor that is returned.
+	MemoryFile(name, text string) (int, error)
 	// SwitchRoot makes the mount at root the root directory, and deletes what
 	// the initramfs held. It cannot be undone.
 	SwitchRoot(root string) error
-	// Exec becomes another program, with the console as its three streams and
-	// an empty environment. It returns only an error.
-	Exec(path string, argv []string) error
+	// Exec becomes another program, with the console as its three streams. It
+	// returns only an error.
+	Exec(path string, argv, env []string) error
 	// PowerOff powers the machine off and does not return.
 	PowerOff()
+	// Restart restarts the machine and does not return.
+	Restart()
 }
 
 // maxFile bounds what ReadFile reads. Specifications are the largest: the
@@ -116,12 +147,27 @@ type Program struct {
 	// Session gives the program a session of its own, without a terminal.
 	// Otherwise it is in that of PID 1.
 	Session bool
+	// Root is the program's root directory, "" for our own. Argv[0] and Dir are
+	// in it.
+	Root string
+	// Log takes each line of the program's output; then there is no Terminal.
+	// Another goroutine calls it.
+	Log func(line string)
+	// User is whom the program runs as, nil for root.
+	User *bootproto.User
 }
 
 // ExitStatus is how a process ended: Signal is not 0 if a signal ended it.
 type ExitStatus struct {
 	Code   int
 	Signal int
+}
+
+func (s ExitStatus) String() string {
+	if s.Signal != 0 {
+		return fmt.Sprintf("ended by signal %d", s.Signal)
+	}
+	return fmt.Sprintf("exit status %d", s.Code)
 }
 
 // report makes the report of a program that ended so.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 	"unsafe"
@@ -22,15 +22,17 @@ func Machine() {
 	if os.Getpid() != 1 {
 		return
 	}
-	// PID 1 has no default action for signals, but the Go runtime gives it one:
-	// to exit, which the kernel answers with a panic. Nothing reads the channel.
-	// Programs that are started begin with the kernel's defaults.
-	signal.Notify(make(chan os.Signal, 1))
-	Run(&machine{})
+	m := &machine{}
+	m.watchSignals()
+	Run(m)
 }
 
 // machine is the real System.
-type machine struct{}
+type machine struct {
+	stop stopper
+	// output is closed when the output of the last program with a Log was read.
+	output chan struct{}
+}
 
 // retry repeats a system call that a signal interrupted: the Go runtime sends
 // itself signals, and FUSE returns EINTR for them.
@@ -61,6 +63,30 @@ func (*machine) Mkdir(path string, mode uint32) error {
 		err = unix.Chmod(path, mode)
 	}
 	return err
+}
+
+func (*machine) CreateFile(path, text string) error {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o644)
+	})
+	if err == unix.EEXIST {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = rawFile(fd).Write([]byte(text))
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+func (*machine) Remove(path string) error {
+	if err := unix.Unlink(path); err != unix.ENOENT {
+		return err
+	}
+	return nil
 }
 
 func (*machine) Symlink(target, path string) error {
@@ -189,6 +215,8 @@ func (*machine) Release() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
+func (*machine) CPUs() int { return runtime.NumCPU() }
+
 func (*machine) Mount(source, target, fstype string, flags uintptr, data string) error {
 	return retryErr(func() error { return unix.Mount(source, target, fstype, flags, data) })
 }
@@ -214,6 +242,10 @@ func (*machine) Elapsed() time.Duration {
 }
 
 func (*machine) Sleep(d time.Duration) { time.Sleep(d) }
+
+func (*machine) Now() time.Time { return time.Now() }
+
+func (*machine) Environ() []string { return os.Environ() }
 
 func (*machine) OpenKernelLog() (io.Writer, error) {
 	fd, err := open("/dev/kmsg", unix.O_WRONLY)
@@ -241,6 +273,11 @@ func (s openStore) Report(report []byte) error {
 		}
 		return nil
 	})
+}
+
+func (*machine) Restart() {
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
 func (*machine) PowerOff() {

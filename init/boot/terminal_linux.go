@@ -1,6 +1,8 @@
 package boot
 
 import (
+	"sync/atomic"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -8,14 +10,16 @@ import (
 type device struct {
 	fd    int
 	found *unix.Termios // settings as found; nil: not a terminal
+	// controls is set when it becomes the controlling terminal of our session.
+	controls *atomic.Bool
 }
 
-func (*machine) OpenTerminal(path string) (Terminal, error) {
+func (m *machine) OpenTerminal(path string) (Terminal, error) {
 	fd, err := open(path, unix.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
-	d := &device{fd: fd}
+	d := &device{fd: fd, controls: &m.stop.terminal}
 	if settings, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
 		d.found = settings
 	}
@@ -86,7 +90,11 @@ func (d *device) TakeControl() error {
 	if _, err := unix.Setsid(); err != nil && err != unix.EPERM { // EPERM: it is one already
 		return err
 	}
-	return retryErr(func() error { return unix.IoctlSetInt(d.fd, unix.TIOCSCTTY, 0) })
+	err := retryErr(func() error { return unix.IoctlSetInt(d.fd, unix.TIOCSCTTY, 0) })
+	if err == nil {
+		d.controls.Store(true)
+	}
+	return err
 }
 
 func (d *device) Drain() error {

@@ -31,6 +31,10 @@ func Parameters() []Parameter {
 		{"init", "PATH", "(the kernel's own, without prefix) switch_root to a tmpfs with the store at /nix/store, and become PATH"},
 		{"tag", "NAME", "virtio-fs tag of the store (default: tvix or snix, whichever the machine has)"},
 		{"console", "DEVICE", "terminal of the program, such as hvc0 or ttyS1 (default: the kernel's console)"},
+		{"store.overlay", "DISK", "make the store writable: changes go to memory (`tmpfs`), or to that disk, named as in root="},
+		{"debug", "", "log every mount, module, program and activation line, and show the kernel's log on its console"},
+		{"breakpoint", "STEP", "a shell before that step of the boot, or several (a,b); the boot goes on when it exits"},
+		{"onfail", "ACTION", "when the boot fails: `shell`, `poweroff` or `reboot` (default: shell where a person sits, else poweroff)"},
 	}
 }
 
@@ -53,7 +57,30 @@ type Params struct {
 	InitArgs []string // words after " -- ", arguments of the new init
 	Tag      string   // "" for any of Tags
 	Console  string   // device name below /dev, "" for the kernel's console
+
+	// StoreOverlay is where changes of the store go: "tmpfs" or a disk as
+	// [Root].Source names one; "" for a store that is read-only.
+	StoreOverlay string
+	Debug        bool
+	Breakpoints  []string // names of steps, as they were written
+	OnFail       OnFail
+
+	Root Root
+	// ModuleParams are the words of the form MODULE.PARAMETER[=VALUE] that
+	// [Params.ModuleOptions] searches, in order.
+	ModuleParams []Word
+	Blacklist    []string // modules that are not to be loaded, as they were written
 }
+
+// OnFail is what init does when it cannot do its work.
+type OnFail string
+
+const (
+	OnFailDefault  OnFail = "" // a shell where a person sits, else power off
+	OnFailShell    OnFail = "shell"
+	OnFailPowerOff OnFail = "poweroff"
+	OnFailReboot   OnFail = "reboot"
+)
 
 // ErrParameter is the cause of every error of [ParseCommandLine].
 var ErrParameter = errors.New("kernel command line")
@@ -70,13 +97,13 @@ func ParseCommandLine(line string) (Params, error) {
 	var find, shell, run bool
 	for _, w := range words {
 		name, ours := cutPrefix(w.Key)
+		var err error
 		if !ours {
-			if w.Key == "init" {
-				p.Init = w.Value
+			if err = p.parseKernels(w); err != nil {
+				return Params{}, fmt.Errorf("%w: %s: %w", ErrParameter, w.Key, err)
 			}
 			continue
 		}
-		var err error
 		switch name {
 		case "find":
 			find, err = parseSwitch(w)
@@ -89,6 +116,14 @@ func ParseCommandLine(line string) (Params, error) {
 			p.Tag, err = checkTag(w.Value)
 		case "console":
 			p.Console, err = checkConsole(w.Value)
+		case "store.overlay":
+			p.StoreOverlay, err = checkOverlay(w.Value)
+		case "debug":
+			p.Debug, err = parseSwitch(w)
+		case "breakpoint":
+			p.Breakpoints, err = checkBreakpoints(w.Value)
+		case "onfail":
+			p.OnFail, err = checkOnFail(w.Value)
 		default:
 			err = fmt.Errorf("no such parameter (there are: %s)", strings.Join(names(), ", "))
 		}
@@ -157,4 +192,32 @@ func checkConsole(dev string) (string, error) {
 		return "", fmt.Errorf("%q is not the name of a device in /dev", dev)
 	}
 	return dev, nil
+}
+
+func checkOverlay(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("no value: want tmpfs, or a disk as in root=")
+	}
+	return s, nil
+}
+
+// checkBreakpoints splits the names of steps; which steps there are is for init
+// to know.
+func checkBreakpoints(s string) ([]string, error) {
+	var steps []string
+	for step := range strings.SplitSeq(s, ",") {
+		if step == "" {
+			return nil, fmt.Errorf("%q: want the name of a step, or several with commas", s)
+		}
+		steps = append(steps, step)
+	}
+	return steps, nil
+}
+
+func checkOnFail(s string) (OnFail, error) {
+	switch a := OnFail(s); a {
+	case OnFailShell, OnFailPowerOff, OnFailReboot:
+		return a, nil
+	}
+	return "", fmt.Errorf("%q: want %s, %s or %s", s, OnFailShell, OnFailPowerOff, OnFailReboot)
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseCommandLine(t *testing.T) {
@@ -15,7 +16,7 @@ func TestParseCommandLine(t *testing.T) {
 		err  string
 	}{
 		{"", Params{}, ""},
-		{"console=ttyS0 quiet root=fstab nixos.x=1 tvixx.find", Params{}, ""},
+		{"console=ttyS0 quiet root=fstab nixos.x=1 tvixx.find", Params{ModuleParams: []Word{{"tvixx.find", "", false}}}, ""},
 		// The three spellings.
 		{"tvix.find", Params{Mode: ModeFind}, ""},
 		{"snix.find", Params{Mode: ModeFind}, ""},
@@ -58,8 +59,26 @@ func TestParseCommandLine(t *testing.T) {
 		{"tvix.console=../sda", Params{}, "is not the name of a device"},
 		{"tvix.console=..", Params{}, "is not the name of a device"},
 		{"tvix.console=pts/0", Params{}, "is not the name of a device"},
+		// What happens on the way.
+		{"tvix.debug snix.onfail=shell storeboot.breakpoint=store,init", Params{Debug: true, OnFail: OnFailShell, Breakpoints: []string{"store", "init"}}, ""},
+		{"tvix.onfail=reboot tvix.onfail=poweroff", Params{OnFail: OnFailPowerOff}, ""},
+		{"tvix.onfail=explode", Params{}, `"explode": want shell, poweroff or reboot`},
+		{"tvix.breakpoint=a,,b", Params{}, `"a,,b": want the name of a step`},
+		{"tvix.breakpoint", Params{}, "want the name of a step"},
+		{"tvix.store.overlay=tmpfs", Params{StoreOverlay: "tmpfs"}, ""},
+		{"tvix.store.overlay", Params{}, "want tmpfs, or a disk"},
+		// The root file system.
+		{"root=LABEL=x rootfstype=ext4 rootflags=noatime,x=y ro", Params{Root: Root{Source: "LABEL=x", Type: "ext4", Flags: "noatime,x=y", ReadOnly: true}}, ""},
+		{"ro rw root=/dev/vda1 rootwait=7", Params{Root: Root{Source: "/dev/vda1", Wait: 7 * time.Second}}, ""},
+		{"rootwait root=gpt-auto", Params{Root: Root{Wait: MaxRootWait}}, ""},
+		{"rootwait=1000000", Params{Root: Root{Wait: MaxRootWait}}, ""},
+		{"rootwait=x", Params{}, `rootwait: "x": want a number of seconds`},
+		{"rootwait=-1", Params{}, "want a number of seconds"},
+		// Modules.
+		{"modprobe.blacklist=a,b-c module_blacklist=d", Params{Blacklist: []string{"a", "b-c", "d"}}, ""},
+		{"fuse.max=1 rd.x systemd.y=1", Params{ModuleParams: []Word{{"fuse.max", "1", true}}}, ""},
 		// Unknown names in our namespace.
-		{"tvix.fnid", Params{}, "tvix.fnid: no such parameter (there are: find, shell, run, tag, console)"},
+		{"tvix.fnid", Params{}, "tvix.fnid: no such parameter (there are: find, shell, run, tag, console, store.overlay, debug, breakpoint, onfail)"},
 		{"snix.", Params{}, "snix.: no such parameter"},
 		{"storeboot.init=/x", Params{}, "storeboot.init: no such parameter"},
 	}
@@ -85,7 +104,10 @@ func TestParametersAreParsed(t *testing.T) {
 				prefix = ""
 			}
 			line := prefix + p.Name
-			if p.Value != "" {
+			switch {
+			case p.Name == "onfail":
+				line += "=shell"
+			case p.Value != "":
 				line += "=/dev/x"
 			}
 			if _, err := ParseCommandLine(line); err != nil {
@@ -111,4 +133,20 @@ func FuzzParseCommandLine(f *testing.F) {
 			t.Errorf("%q: %+v", line, p)
 		}
 	})
+}
+
+func TestModuleOptions(t *testing.T) {
+	p, err := ParseCommandLine(`virtio-fs.a=1 virtio_fs.b virtio_fs.c="x y" other.d=2 virtio_fs.a=3 modprobe.blacklist=b-c,d`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := p.ModuleOptions("virtio_fs"), `a=1 b c="x y" a=3`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := p.ModuleOptions("virtio"); got != "" {
+		t.Errorf("virtio: %q", got)
+	}
+	if !p.Blacklisted("b_c") || !p.Blacklisted("d") || p.Blacklisted("b") {
+		t.Errorf("blacklist %q", p.Blacklist)
+	}
 }

@@ -36,6 +36,21 @@ type BootSpec struct {
 	Mode Mode `json:"mode,omitempty"`
 	// Shell is the argv of the interactive shell; empty: the image has none.
 	Shell []string `json:"shell,omitempty"`
+	// Hooks are commands that are run around the mount of the store.
+	Hooks *Hooks `json:"hooks,omitempty"`
+}
+
+// Hooks are commands in the image, each run to its end before the next: after
+// the modules and Mounts, before and after the mount of the store.
+type Hooks struct {
+	BeforeStore []Hook `json:"before_store,omitempty"`
+	AfterStore  []Hook `json:"after_store,omitempty"`
+}
+
+// Hook is one command. If it fails, the boot does, unless it is Optional.
+type Hook struct {
+	Argv     []string `json:"argv"` // Argv[0] is the program's absolute path
+	Optional bool     `json:"optional,omitempty"`
 }
 
 // BootModule is one kernel module in the image, stored uncompressed.
@@ -43,6 +58,10 @@ type BootModule struct {
 	Name    string `json:"name"`
 	Path    string `json:"path"`              // absolute, in the image
 	Options string `json:"options,omitempty"` // module parameters, space separated
+	// Needs are the names of modules before this one that have to be loaded
+	// first. If no module has any, each needs the one before it; otherwise those
+	// that do not need each other may be loaded at the same time.
+	Needs []string `json:"needs,omitempty"`
 }
 
 // Mount is one mount(2): Options are both flags (ro, nosuid, ...) and data.
@@ -83,6 +102,22 @@ type RunSpec struct {
 	// Rows and Columns are the size of that terminal, 0 if unknown.
 	Rows    int `json:"rows,omitempty"`
 	Columns int `json:"columns,omitempty"`
+	// User is whom the program runs as, nil for root.
+	User *User `json:"user,omitempty"`
+	// LimitMillis ends the program after so many milliseconds, with exit status
+	// [StatusTimeout]; 0 is no limit.
+	LimitMillis int64 `json:"limit_ms,omitempty"`
+}
+
+// StatusTimeout is the exit status of a program that took too long, as
+// timeout(1) has it.
+const StatusTimeout = 124
+
+// User is whom a program runs as, in numbers: the guest has no accounts.
+type User struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups,omitempty"`
 }
 
 // ParseBootSpec parses and checks data; unknown keys are errors.
@@ -107,6 +142,15 @@ func (s *BootSpec) Check() error {
 			return fmt.Errorf("modules[%d]: name %q, path %q: want a name and an absolute path", i, m.Name, m.Path)
 		}
 	}
+	before := map[string]bool{}
+	for i, m := range s.Modules {
+		for _, name := range m.Needs {
+			if !before[name] {
+				return fmt.Errorf("modules[%d]: %s needs %s, which does not stand before it", i, m.Name, name)
+			}
+		}
+		before[m.Name] = true
+	}
 	for i, m := range s.Mounts {
 		if !cleanAbs(m.Target) || m.Type == "" {
 			return fmt.Errorf("mounts[%d]: target %q, type %q: want an absolute target and a type", i, m.Target, m.Type)
@@ -117,7 +161,27 @@ func (s *BootSpec) Check() error {
 	default:
 		return fmt.Errorf("mode %q: want find, shell or run", s.Mode)
 	}
+	if err := s.Hooks.check(); err != nil {
+		return err
+	}
 	return checkArgv("shell", s.Shell, false)
+}
+
+func (h *Hooks) check() error {
+	if h == nil {
+		return nil
+	}
+	for i, x := range h.BeforeStore {
+		if err := checkArgv(fmt.Sprintf("hooks.before_store[%d]", i), x.Argv, true); err != nil {
+			return err
+		}
+	}
+	for i, x := range h.AfterStore {
+		if err := checkArgv(fmt.Sprintf("hooks.after_store[%d]", i), x.Argv, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ParseRunSpec parses and checks data; unknown keys are errors.
@@ -152,6 +216,9 @@ func (s *RunSpec) Check() error {
 	case "", StdinConsole, StdinNull, StdinPort:
 	default:
 		return fmt.Errorf("stdin %q: want %s, %s or %s", s.Stdin, StdinConsole, StdinNull, StdinPort)
+	}
+	if s.LimitMillis < 0 {
+		return fmt.Errorf("limit_ms %d: want 0 or more", s.LimitMillis)
 	}
 	if s.Rows < 0 || s.Rows > 65535 || s.Columns < 0 || s.Columns > 65535 {
 		return fmt.Errorf("terminal size %d x %d: want 0 to 65535", s.Columns, s.Rows)

@@ -33,6 +33,12 @@ func TestParseBootSpec(t *testing.T) {
 		{"mount without a type", `{"version":1,"mounts":[{"source":"a","target":"/a"}]}`, "mounts[0]"},
 		{"mount on a relative path", `{"version":1,"mounts":[{"source":"a","target":"a","type":"b"}]}`, "mounts[0]"},
 		{"init is no mode of an image", `{"version":1,"mode":"init"}`, `mode "init": want find, shell or run`},
+		{"hooks", `{"version":1,"hooks":{"before_store":[{"argv":["/a","b"]}],"after_store":[{"argv":["/c"],"optional":true}]}}`, ""},
+		{"needs", `{"version":1,"modules":[{"name":"a","path":"/a"},{"name":"b","path":"/b","needs":["a"]}]}`, ""},
+		{"needs a later one", `{"version":1,"modules":[{"name":"a","path":"/a","needs":["b"]},{"name":"b","path":"/b"}]}`, "modules[0]: a needs b, which does not stand before it"},
+		{"hook without a program", `{"version":1,"hooks":{"before_store":[{"argv":["/a"]},{}]}}`, "hooks.before_store[1]: empty"},
+		{"relative hook", `{"version":1,"hooks":{"after_store":[{"argv":["a"]}]}}`, `hooks.after_store[0]: "a" is not an absolute path`},
+		{"unknown key of hooks", `{"version":1,"hooks":{"before":[]}}`, `unknown field "before"`},
 		{"relative shell", `{"version":1,"shell":["sh"]}`, `shell: "sh" is not an absolute path`},
 		{"shell with a NUL", `{"version":1,"shell":["/sh","a\u0000"]}`, "shell[1]: contains a NUL byte"},
 	}
@@ -61,6 +67,9 @@ func TestParseRunSpec(t *testing.T) {
 		{"variable with a NUL", `{"version":1,"argv":["/x"],"env":["A=\u0000"]}`, "env[0]"},
 		{"relative directory", `{"version":1,"argv":["/x"],"dir":"x"}`, `dir "x": want an absolute path`},
 		{"unknown input", `{"version":1,"argv":["/x"],"stdin":"file"}`, `stdin "file": want console, null or port`},
+		{"user and limit", `{"version":1,"argv":["/x"],"user":{"uid":1,"gid":2,"groups":[3]},"limit_ms":5}`, ""},
+		{"negative user", `{"version":1,"argv":["/x"],"user":{"uid":-1}}`, "cannot unmarshal number -1"},
+		{"negative limit", `{"version":1,"argv":["/x"],"limit_ms":-5}`, "limit_ms -5: want 0 or more"},
 		{"negative rows", `{"version":1,"argv":["/x"],"rows":-1}`, "terminal size 0 x -1: want 0 to 65535"},
 		{"many columns", `{"version":1,"argv":["/x"],"columns":65536}`, "terminal size 65536 x 0"},
 		{"unknown key", `{"version":1,"argv":["/x"],"cwd":"/"}`, `unknown field "cwd"`},
@@ -109,6 +118,7 @@ func again[T any](t *testing.T, v *T, parse func([]byte) (*T, error)) {
 func FuzzParseBootSpec(f *testing.F) {
 	f.Add([]byte(`{"version":1,"kernel":"6.1","modules":[{"name":"fuse","path":"/lib/fuse.ko","options":"a=1"}],"mounts":[{"source":"none","target":"/x","type":"tmpfs","options":"ro"}],"mode":"run","shell":["/bin/sh","-l"]}`))
 	f.Add([]byte(`{"version":1,"mode":"init"}`))
+	f.Add([]byte(`{"version":1,"hooks":{"before_store":[{"argv":["/a"],"optional":true}],"after_store":[{"argv":["/c"]}]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if s, err := ParseBootSpec(data); err == nil {
 			again(t, s, ParseBootSpec)

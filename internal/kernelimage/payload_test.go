@@ -120,7 +120,7 @@ func TestConfig(t *testing.T) {
 	if _, err := Config(bytes.NewReader(damaged)); err == nil || errors.Is(err, ErrNoConfig) {
 		t.Errorf("damaged: %v", err)
 	}
-	if _, err := OpenConfig("/nonexistent"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenConfig(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
 }

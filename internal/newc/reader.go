@@ -27,6 +27,8 @@ type Reader struct {
 	segment int  // number of the current one, from 0
 	inside  bool // between a segment's first header and its trailer
 	name    string
+	header  int64 // where the current entry's header begins
+	end     int64 // where the last trailer ends
 	err     error
 	fixed   [headerSize]byte
 	long    []byte
@@ -39,6 +41,13 @@ func NewReader(r io.Reader) *Reader { return &Reader{r: bufio.NewReader(r), segm
 
 // Segment is the number of the segment that the last entry was in, from 0.
 func (r *Reader) Segment() int { return max(r.segment, 0) }
+
+// HeaderOffset is where the header of the last entry begins.
+func (r *Reader) HeaderOffset() int64 { return r.header }
+
+// ArchiveEnd is where the last segment that has been read to its end ends,
+// without the zero bytes behind it.
+func (r *Reader) ArchiveEnd() int64 { return r.end }
 
 // Offset is the number of bytes consumed.
 func (r *Reader) Offset() int64 { return r.off }
@@ -72,9 +81,10 @@ func (r *Reader) next() (*Header, error) {
 				return nil, err
 			}
 		}
+		r.header = r.off
 		h, err := r.readHeader()
 		if err != nil {
-			return nil, fmt.Errorf("newc: entry at byte %d: %w", r.off, err)
+			return nil, fmt.Errorf("newc: entry at byte %d: %w", r.header, err)
 		}
 		if h.Name != trailer {
 			return h, nil
@@ -83,6 +93,7 @@ func (r *Reader) next() (*Header, error) {
 			return nil, fmt.Errorf("newc: trailer: %w", err)
 		}
 		r.inside = false
+		r.end = r.off
 	}
 }
 

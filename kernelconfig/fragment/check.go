@@ -1,6 +1,6 @@
 package fragment
 
-import "storeboot/kernelconfig/kconfig"
+import "storeboot/internal/kconfig"
 
 // Status is what a check finds of an option.
 type Status string

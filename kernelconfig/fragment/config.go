@@ -3,7 +3,7 @@ package fragment
 import (
 	"strings"
 
-	"storeboot/kernelconfig/kconfig"
+	"storeboot/internal/kconfig"
 )
 
 // Config is f as a piece of a .config, with the reason for each option in the

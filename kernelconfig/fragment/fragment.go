@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"storeboot/kernelconfig/kconfig"
+	"storeboot/internal/kconfig"
 )
 
 // Need says what becomes of a guest without the option.

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"storeboot/kernelconfig/kconfig"
+	"storeboot/internal/kconfig"
 )
 
 func TestTables(t *testing.T) {

@@ -1,6 +1,6 @@
 package fragment
 
-import "storeboot/kernelconfig/kconfig"
+import "storeboot/internal/kconfig"
 
 // systemd is what systemd asks of a kernel (its README, "REQUIREMENTS").
 func systemd() Fragment {

@@ -1,6 +1,6 @@
 package fragment
 
-import "storeboot/kernelconfig/kconfig"
+import "storeboot/internal/kconfig"
 
 // required is an option without which the guest does not do its work.
 func required(name, why string) Option { return Option{Name: name, Need: Required, Why: why} }

@@ -13,9 +13,9 @@ import (
 	"strconv"
 	"strings"
 
+	"storeboot/internal/kconfig"
 	"storeboot/internal/kernelimage"
 	"storeboot/kernelconfig/fragment"
-	"storeboot/kernelconfig/kconfig"
 )
 
 // Options say what to build.
@@ -156,7 +156,7 @@ func (b *build) run(ctx context.Context, dir string) error {
 		return err
 	}
 	defer log.Close()
-	b.runner = runner{env: environment(b.tools), log: log}
+	b.runner = runner{env: environment(b.tools, work), log: log}
 	b.Step("unpacking the source")
 	src, err := b.source.unpack(ctx, work, b.runner.run)
 	if err != nil {
@@ -202,10 +202,10 @@ func (b *build) fail(err error, log string) error {
 }
 
 // environment is that of the build's programs: nothing of the machine but where
-// programs are.
-func environment(t *toolchain) []string {
+// programs are. home is a directory that they may leave things in.
+func environment(t *toolchain, home string) []string {
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "LC_ALL=C", "TZ=UTC",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LC_ALL=C", "TZ=UTC",
 		"ARCH=" + t.kernelArch(), "CROSS_COMPILE=" + t.cross,
 		"KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_USER=storeboot",
 		"KBUILD_BUILD_HOST=storeboot", "KBUILD_BUILD_VERSION=1",

@@ -12,8 +12,8 @@ import (
 	"sync"
 	"testing"
 
+	"storeboot/internal/kconfig"
 	"storeboot/kernelconfig/fragment"
-	"storeboot/kernelconfig/kconfig"
 )
 
 // toyMakefile is the makefile of a source that obeys the kernel's conventions for
@@ -31,7 +31,7 @@ bzImage:
 	@echo '  CC      kernel/fork.o'
 	@! grep -q CONFIG_BROKEN=y $(O)/.config || { echo 'fork.c:1: error: broken'; exit 1; }
 	cat bzImage $(O)/.config > $(O)/arch/x86/boot/bzImage
-	echo "$$KBUILD_BUILD_USER $$KBUILD_BUILD_TIMESTAMP $$HOME" >> $(O)/arch/x86/boot/bzImage
+	echo "$$KBUILD_BUILD_USER $$KBUILD_BUILD_TIMESTAMP $$USER" >> $(O)/arch/x86/boot/bzImage
 	cp vmlinux $(O)/arch/x86/boot/compressed/vmlinux.bin
 `
 
@@ -276,7 +276,7 @@ func TestFragmentsOfLinux(t *testing.T) {
 		}
 		var log bytes.Buffer
 		o := Options{Fragment: f, Arch: fragment.AMD64, Jobs: 2}
-		b := &build{Options: o, tools: tools, text: o.config(), runner: runner{env: environment(tools), log: &log}}
+		b := &build{Options: o, tools: tools, text: o.config(), runner: runner{env: environment(tools, t.TempDir()), log: &log}}
 		if _, err := b.configure(t.Context(), dir, filepath.Join(t.TempDir(), "out")); err != nil {
 			t.Errorf("%s: %v", names, err)
 		}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"storeboot/kernelconfig/kconfig"
+	"storeboot/internal/kconfig"
 )
 
 // token is a piece of a condition: an operator, a name, or a string.

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"storeboot/kernelconfig/kconfig"
+	"storeboot/internal/kconfig"
 )
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"storeboot/kernelconfig/kconfig"
+	"storeboot/internal/kconfig"
 )
 
 // symbols reads the Kconfig files of a source: which options there are, and what

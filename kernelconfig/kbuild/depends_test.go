@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"storeboot/kernelconfig/kconfig"
+	"storeboot/internal/kconfig"
 )
 
 // writeTree writes files by name below dir.

@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"storeboot/internal/kconfig"
 	"storeboot/internal/kernelimage"
-	"storeboot/kernelconfig/kconfig"
 )
 
 // Manifest says what a kernel was built from and what came out.

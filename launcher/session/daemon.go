@@ -37,15 +37,19 @@ type daemon struct {
 }
 
 // DaemonCommand is the store daemon for one VM: the socket is descriptor 3,
-// events go to descriptor 4.
-func DaemonCommand(c vmm.Command) vmm.Command {
-	c.Args = append([]string{"serve", "--fd", "3", "--event-fd", "4", "--once"}, c.Args...)
+// events go to descriptor 4 and, if it fetches, its progress to 5.
+func DaemonCommand(c vmm.Command, fetches bool) vmm.Command {
+	args := []string{"serve", "--fd", "3", "--event-fd", "4", "--once"}
+	if fetches {
+		args = append(args, "--progress-fd", "5")
+	}
+	c.Args = append(args, c.Args...)
 	return c
 }
 
 // startDaemon makes the socket in dir, already listening, and starts the store
 // daemon with it.
-func (s *spawner) startDaemon(dir Dir, c vmm.Command, errOut io.Writer, now func(bootproto.EventKind)) (*daemon, error) {
+func (s *spawner) startDaemon(c *Config, dir Dir, now func(bootproto.EventKind)) (*daemon, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir.socket(), Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("make store socket: %w", err)
@@ -61,7 +65,17 @@ func (s *spawner) startDaemon(dir Dir, c vmm.Command, errOut io.Writer, now func
 		_ = sock.Close()
 		return nil, fmt.Errorf("make event pipe: %w", err)
 	}
-	p, err := s.start(daemonName, DaemonCommand(c), nil, errOut, sock, w)
+	files := []*os.File{sock, w}
+	if c.Fetched != nil {
+		progress, theirs, err := os.Pipe()
+		if err != nil {
+			_, _, _ = sock.Close(), r.Close(), w.Close()
+			return nil, fmt.Errorf("make progress pipe: %w", err)
+		}
+		files = append(files, theirs)
+		go readProgress(progress, c.Fetched)
+	}
+	p, err := s.start(daemonName, DaemonCommand(c.Daemon, c.Fetched != nil), nil, c.ErrOut, files...)
 	if err != nil {
 		_ = r.Close()
 		return nil, err

@@ -17,6 +17,7 @@ import (
 // Limits of waiting. None is reached unless something is broken.
 const (
 	readyLimit = 20 * time.Second       // until the store daemon serves: it opens its store
+	fetchLimit = 24 * time.Hour         // the same where it fetches first, with limits of its own
 	reportStay = 20 * time.Second       // for the power-off after the guest's last report
 	endStay    = 5 * time.Second        // for the monitor's process after the guest's end
 	daemonStay = 3 * time.Second        // for the daemon after the monitor's end
@@ -29,6 +30,10 @@ type Config struct {
 	// Daemon is the store daemon; what is there already are the arguments that
 	// follow those of DaemonCommand.
 	Daemon vmm.Command
+	// Fetched is told what the store daemon fetches from binary caches; nil if it
+	// has none. What the guest needs may have to be fetched before the daemon is
+	// ready, so there is no limit of ours for that.
+	Fetched func(bootproto.FetchProgress)
 	// BuildInitrd makes the command that builds the initrd at the path it is
 	// given; nil if Initrd names one.
 	BuildInitrd func(out string) vmm.Command
@@ -139,7 +144,7 @@ type runner struct {
 // returns when both are ready. A daemon that refuses ends it at once, so that
 // no VM is started for nothing.
 func (r *runner) prepare(ctx context.Context) error {
-	d, err := r.spawner.startDaemon(r.dir, r.Daemon, r.ErrOut, r.times.event)
+	d, err := r.spawner.startDaemon(r.Config, r.dir, r.times.event)
 	if err != nil {
 		return err
 	}
@@ -150,8 +155,12 @@ func (r *runner) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	limit := readyLimit
+	if r.Fetched != nil {
+		limit = fetchLimit
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.waitReady(ctx.Done(), readyLimit) })
+	g.Go(func() error { return d.waitReady(ctx.Done(), limit) })
 	g.Go(func() error { return r.makeInitrd(ctx) })
 	return g.Wait()
 }

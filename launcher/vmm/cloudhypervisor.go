@@ -32,7 +32,11 @@ func (h *CloudHypervisor) Check(m *Machine) error {
 	case m.Stdin || m.Serial.Input != "" || m.Program.Input != "":
 		return errors.New("cloud-hypervisor cannot pass on what is typed (use --vmm qemu, or </dev/null)")
 	}
-	for _, p := range []string{m.Store.Socket, m.Serial.Output, m.Program.Output, m.Store.Tag} {
+	texts := []string{m.Store.Socket, m.Serial.Output, m.Program.Output, m.Store.Tag}
+	for _, d := range m.Disks {
+		texts = append(texts, d.Path)
+	}
+	for _, p := range texts {
 		if strings.ContainsAny(p, ",[]\"") {
 			return fmt.Errorf("%q has a character that cloud-hypervisor's options cannot carry", p)
 		}
@@ -57,6 +61,16 @@ func (h *CloudHypervisor) Command(m *Machine) Command {
 	}
 	if m.Initrd != "" {
 		args = append(args, "--initramfs", m.Initrd)
+	}
+	for i, d := range m.Disks {
+		if i == 0 {
+			args = append(args, "--disk")
+		}
+		disk := "path=" + d.Path
+		if d.ReadOnly {
+			disk += ",readonly=on"
+		}
+		args = append(args, disk)
 	}
 	return Command{Path: h.Path, Args: args, Monitor: true}
 }

@@ -51,6 +51,14 @@ type Machine struct {
 	// Stdin adds a virtio-serial port named bootproto.StdinPortName, whose other
 	// end is [Command.Stdin]'s socket. It needs Program, whose device it shares.
 	Stdin bool
+	// Disks are virtio-blk devices, /dev/vda, /dev/vdb, ... in the guest.
+	Disks []Disk
+}
+
+// Disk is a raw image or a block device of the host.
+type Disk struct {
+	Path     string
+	ReadOnly bool
 }
 
 // Store is the virtio-fs device with the store.

@@ -79,6 +79,15 @@ func (q *QEMU) Command(m *Machine) Command {
 	}
 	add("-device", fs)
 
+	for i, d := range m.Disks {
+		id := "disk" + strconv.Itoa(i)
+		drive := "if=none,id=" + id + ",format=raw,file=" + value(d.Path)
+		if d.ReadOnly {
+			drive += ",readonly=on"
+		}
+		add("-drive", drive, "-device", "virtio-blk-pci,drive="+id)
+	}
+
 	if !m.Serial.Empty() {
 		add("-chardev", chardev("serial", m.Serial), "-serial", "chardev:serial")
 	}

@@ -15,13 +15,30 @@ const (
 	Zstd Codec = "zstd" // a kernel of 5.9 or later
 )
 
+// Codecs for those who have a reason: xz unpacks many times slower than zstd,
+// for a few percent; lz4 unpacks fast, and is of the legacy format (lz4 -l)
+// alone, since the kernel knows no other.
+const (
+	XZ  Codec = "xz"
+	LZ4 Codec = "lz4"
+)
+
+// Codecs that are read, not written.
+const (
+	LZMA  Codec = "lzma" // the format before xz
+	Bzip2 Codec = "bzip2"
+)
+
+// LZO is recognised only: the kernel reads it, no library here does.
+const LZO Codec = "lzo"
+
 // Default is the codec for an image that is kept: the smallest of those that
 // take no noticeable time. For one that a VM reads from the page cache, [None]
 // boots as fast.
 const Default = Zstd
 
 // Codecs are all codecs, the default first.
-func Codecs() []Codec { return []Codec{Zstd, Gzip, None} }
+func Codecs() []Codec { return []Codec{Zstd, Gzip, LZ4, XZ, None} }
 
 // Parse returns the codec of that name; the error names all of them.
 func Parse(name string) (Codec, error) {
@@ -43,6 +60,8 @@ func (c Codec) Levels() (lowest, highest, preset int) {
 		return 1, 22, 3
 	case Gzip:
 		return 1, 9, 6
+	case LZ4:
+		return 1, 9, 1
 	}
 	return 0, 0, 0
 }
@@ -69,11 +88,11 @@ var magics = []struct {
 	{[]byte{0x1f, 0x8b}, Gzip},
 	{[]byte{0x1f, 0x9e}, Gzip},
 	{[]byte{0x28, 0xb5, 0x2f, 0xfd}, Zstd},
-	{[]byte("\xfd7zXZ\x00"), "xz"},
-	{[]byte{0x5d, 0x00, 0x00}, "lzma"},
-	{[]byte("BZh"), "bzip2"},
-	{[]byte{0x02, 0x21, 0x4c, 0x18}, "lz4"},
-	{[]byte{0x89, 'L', 'Z', 'O'}, "lzo"},
+	{[]byte("\xfd7zXZ\x00"), XZ},
+	{[]byte{0x5d, 0x00}, LZMA},
+	{[]byte("BZh"), Bzip2},
+	{[]byte{0x02, 0x21, 0x4c, 0x18}, LZ4},
+	{[]byte{0x89, 'L', 'Z', 'O'}, LZO},
 }
 
 // maxMagic is how many bytes Detect looks at.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz/lzma"
 )
 
 // maxReadWindow is the largest zstd window that is read.
@@ -45,6 +46,22 @@ func NewReader(r *bufio.Reader) (io.ReadCloser, Codec, error) {
 			return nil, c, fmt.Errorf("read zstd: %w", noEOF(err))
 		}
 		return &reader{Reader: z, close: func() error { z.Close(); return nil }, whole: f.whole, codec: c}, c, nil
+	case XZ:
+		z, err := newXZReader(r)
+		if err != nil {
+			return nil, c, fmt.Errorf("read xz: %w", noEOF(err))
+		}
+		return &reader{Reader: z, codec: c}, c, nil
+	case LZMA:
+		z, err := lzma.ReaderConfig{DictCap: maxReadWindow}.NewReader(r)
+		if err != nil {
+			return nil, c, fmt.Errorf("read lzma: %w", cutOff(r, err))
+		}
+		return &reader{Reader: z, codec: c}, c, nil
+	case Bzip2:
+		return &reader{Reader: newBzip2Reader(r), codec: c}, c, nil
+	case LZ4:
+		return &reader{Reader: &lz4Reader{r: r}, codec: c}, c, nil
 	case "":
 		if isCut(head) {
 			return nil, "", fmt.Errorf("read segment: %w", io.ErrUnexpectedEOF)
@@ -63,7 +80,12 @@ type reader struct {
 	codec Codec
 }
 
-func (r *reader) Close() error { return r.close() }
+func (r *reader) Close() error {
+	if r.close == nil {
+		return nil
+	}
+	return r.close()
+}
 
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
@@ -75,6 +97,15 @@ func (r *reader) Read(p []byte) (int, error) {
 		err = fmt.Errorf("read %s: %w", r.codec, err)
 	}
 	return n, err
+}
+
+// cutOff is io.ErrUnexpectedEOF if the input is at its end, since the lzma
+// library says so in words of its own.
+func cutOff(r *bufio.Reader, err error) error {
+	if _, e := r.Peek(1); errors.Is(e, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func noEOF(err error) error {

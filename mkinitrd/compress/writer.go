@@ -7,6 +7,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 // maxWindow is the largest zstd window that is written: the kernel allocates
@@ -48,6 +49,16 @@ func NewWriter(w io.Writer, c Codec, level int) (io.WriteCloser, error) {
 			zstd.WithEncoderCRC(true))
 		if err != nil {
 			return nil, fmt.Errorf("compress with zstd: %w", err)
+		}
+		return &writer{Writer: z, stream: z, out: count}, nil
+	case LZ4:
+		z := &lz4Writer{w: count, level: level}
+		return &writer{Writer: z, stream: z, out: count}, nil
+	case XZ:
+		// The kernel knows no other check than CRC32.
+		z, err := xz.WriterConfig{CheckSum: xz.CRC32, DictCap: maxWindow}.NewWriter(count)
+		if err != nil {
+			return nil, fmt.Errorf("compress with xz: %w", err)
 		}
 		return &writer{Writer: z, stream: z, out: count}, nil
 	}

@@ -22,7 +22,8 @@ const (
 	mainPackage = "bb.u-root.com/bb"
 )
 
-// Commands builds one program of u-root's commands with the names, and returns
+// Commands builds one program of u-root's commands with the names, and of those
+// of other modules in the build list, named by their import paths, and returns
 // the file. It runs the command that it is called as. The version of u-root is
 // that of this module's go.mod, and so are those of what the commands import.
 func (b *Builder) Commands(ctx context.Context, names []string) (string, error) {
@@ -107,10 +108,22 @@ func (b *Builder) commandPaths(ctx context.Context, tools *toolchain, names []st
 	}
 	var paths []string
 	for _, name := range names {
+		if strings.Contains(name, "/") {
+			if err := b.checkCommand(ctx, tools, name); err != nil {
+				return nil, err
+			}
+			paths = append(paths, name)
+			continue
+		}
 		if _, err := os.Stat(filepath.Join(dir, commandDir, name)); err != nil {
 			return nil, fmt.Errorf("command %q is not one of u-root %s (%s)", name, version, path.Join(commandModule, commandDir))
 		}
 		paths = append(paths, path.Join(commandModule, commandDir, name))
+	}
+	if i := slices.IndexFunc(paths, func(p string) bool {
+		return slices.ContainsFunc(paths, func(q string) bool { return p != q && path.Base(p) == path.Base(q) })
+	}); i >= 0 {
+		return nil, fmt.Errorf("command %s: is there twice, of two packages", path.Base(paths[i]))
 	}
 	out, err := list(append([]string{"-deps", "-e", "-f", `{{if .DepsErrors}}{{if eq .Name "main"}}{{.ImportPath}}{{end}}{{end}}`}, paths...)...)
 	if err != nil {

@@ -31,6 +31,13 @@ func NewCache(dir string) (*Cache, error) {
 	return &Cache{dir: dir}, nil
 }
 
+// Keep returns the file of that key, which build makes if it is not there; it
+// may be given the key of anything that is a function of it. The file must not
+// be changed.
+func (c *Cache) Keep(ctx context.Context, key, name string, build func(file string) error) (string, error) {
+	return c.file(ctx, key, name, build)
+}
+
 // file returns the program of that key, which build makes if it is not there.
 func (c *Cache) file(ctx context.Context, key, name string, build func(out string) error) (string, error) {
 	path := filepath.Join(c.dir, key+"-"+name)

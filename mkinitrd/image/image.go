@@ -1,19 +1,31 @@
 package image
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 
 	"storeboot/internal/newc"
-	"storeboot/mkinitrd/compress"
 )
 
 // Image is an initramfs.
-type Image struct{ Segments []Segment }
+type Image struct {
+	Segments []Segment
+	// Template is the name of the template that it was made of.
+	Template string
+}
 
 // Segment is one archive of an image.
-type Segment struct{ Entries []Entry }
+type Segment struct {
+	Entries []Entry
+	// Raw segments are never compressed: the kernel reads them before it can
+	// unpack anything.
+	Raw bool
+	// Archive is a file that is the segment, as it is; Entries then only say
+	// what is in it.
+	Archive string
+}
 
 // Entry is a file in an image. Its data is Data, or the content of File, a file
 // of this machine, if that is set.
@@ -21,25 +33,33 @@ type Entry struct {
 	newc.Header
 	Data []byte
 	File string
-	// Why says what the entry is there for: "init", "module virtiofs".
-	Why string
+	Reason
+	// link is the same for all names of one file; "" is a file with one name.
+	link string
+	// linkTo is the name that has the data, of a file with several.
+	linkTo string
 }
 
-// Write writes the image to w, each segment compressed by itself.
-func (i *Image) Write(w io.Writer, c compress.Codec, level int) error {
-	for _, s := range i.Segments {
-		z, err := compress.NewWriter(w, c, level)
-		if err != nil {
-			return fmt.Errorf("write image: %w", err)
-		}
-		if err := s.write(z); err != nil {
-			return fmt.Errorf("write image: %w", err)
-		}
-		if err := z.Close(); err != nil {
-			return fmt.Errorf("write image: %w", err)
-		}
+// Reason says why an entry is there.
+type Reason struct {
+	Why string // "init", "module virtiofs", "library libc.so.6"
+	By  string // the path of the entry that needs it, "" if none does
+	At  string // the place in the template that asks for it, FILE:LINE:COLUMN
+	// Origin is what it was made of: a file of this machine, an import path, a
+	// module's name; "" is this package.
+	Origin string
+}
+
+// LinkTo is the name of the entry that has the data of this one, a further name
+// of the same file; "" if it has its own.
+func (e *Entry) LinkTo() string { return e.linkTo }
+
+// Open opens the data of the entry.
+func (e *Entry) Open() (io.ReadCloser, error) {
+	if e.File == "" {
+		return io.NopCloser(bytes.NewReader(e.Data)), nil
 	}
-	return nil
+	return os.Open(e.File)
 }
 
 func (s *Segment) write(w io.Writer) error {
@@ -57,6 +77,9 @@ func (s *Segment) write(w io.Writer) error {
 }
 
 func (e *Entry) writeData(w io.Writer) error {
+	if e.Size == 0 && e.linkTo != "" {
+		return nil
+	}
 	if e.File == "" {
 		_, err := w.Write(e.Data)
 		return err
@@ -68,7 +91,10 @@ func (e *Entry) writeData(w io.Writer) error {
 	defer f.Close()
 	// A file that grew or shrank since is an error of the writer.
 	_, err = io.Copy(struct{ io.Writer }{w}, f)
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.File, err)
+	}
+	return nil
 }
 
 // Size is the number of bytes of all entries' data.

@@ -74,7 +74,7 @@ func (w *world) write(name string, data []byte) {
 func (w *world) builder(text string) *Builder {
 	w.t.Helper()
 	w.write("t.yaml", []byte(text))
-	tmpl, err := templates.Load(w.path("t.yaml"))
+	tmpl, err := templates.Load(w.path("t.yaml"), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -28,16 +28,16 @@ func (t *tree) put(name string, e Entry) error {
 	return nil
 }
 
-func (t *tree) directory(name string, perm uint32, why string) error {
-	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeDirectory | perm}, Why: why})
+func (t *tree) directory(name string, perm uint32, why Reason) error {
+	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeDirectory | perm}, Reason: why})
 }
 
-func (t *tree) data(name string, perm uint32, data []byte, why string) error {
-	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeRegular | perm, Size: int64(len(data))}, Data: data, Why: why})
+func (t *tree) data(name string, perm uint32, data []byte, why Reason) error {
+	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeRegular | perm, Size: int64(len(data))}, Data: data, Reason: why})
 }
 
 // file adds a file of this machine.
-func (t *tree) file(name string, perm uint32, source, why string) error {
+func (t *tree) file(name string, perm uint32, source string, why Reason) error {
 	st, err := os.Stat(source)
 	if err != nil {
 		return err
@@ -45,32 +45,41 @@ func (t *tree) file(name string, perm uint32, source, why string) error {
 	if !st.Mode().IsRegular() {
 		return fmt.Errorf("%s: not a regular file", source)
 	}
-	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeRegular | perm, Size: st.Size()}, File: source, Why: why})
+	if why.Origin == "" {
+		why.Origin = source
+	}
+	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeRegular | perm, Size: st.Size()}, File: source, Reason: why})
 }
 
-func (t *tree) symlink(name, target, why string) error {
-	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeSymlink | 0o777, Size: int64(len(target))}, Data: []byte(target), Why: why})
+func (t *tree) symlink(name, target string, why Reason) error {
+	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeSymlink | 0o777, Size: int64(len(target))}, Data: []byte(target), Reason: why})
 }
 
-func (t *tree) device(name string, perm, major, minor uint32, why string) error {
-	return t.put(name, Entry{Header: newc.Header{Mode: newc.TypeChar | perm, RDevMajor: major, RDevMinor: minor}, Why: why})
+func (t *tree) device(name string, mode, major, minor uint32, why Reason) error {
+	return t.put(name, Entry{Header: newc.Header{Mode: mode, RDevMajor: major, RDevMinor: minor}, Reason: why})
 }
 
-// segment adds the directories that are missing and returns all entries, each
+// own sets whom the entry belongs to.
+func (t *tree) own(name string, uid, gid uint32) {
+	t.entries[name].UID, t.entries[name].GID = uid, gid
+}
+
+// list adds the directories that are missing and returns all entries, each
 // directory before what is in it.
-func (t *tree) segment() (Segment, error) {
+func (t *tree) list() ([]Entry, error) {
 	for _, name := range t.names() {
 		for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
 			if parent := t.entries[dir]; parent == nil {
-				if err := t.directory(dir, 0o755, t.entries[name].Why); err != nil {
-					return Segment{}, err
+				why := t.entries[name].Reason
+				if err := t.directory(dir, 0o755, Reason{Why: "directory of " + name, By: name, At: why.At}); err != nil {
+					return nil, err
 				}
 			} else if !parent.IsDir() {
-				return Segment{}, fmt.Errorf("%s: %s, which is not a directory, is above it", name, dir)
+				return nil, fmt.Errorf("%s: %s, which is not a directory, is above it", name, dir)
 			}
 		}
 	}
-	var s Segment
+	var out []Entry
 	for i, name := range t.names() {
 		e := t.entries[name]
 		e.Ino = uint32(i) + 1
@@ -78,9 +87,58 @@ func (t *tree) segment() (Segment, error) {
 		if e.IsDir() {
 			e.NLink = 2
 		}
-		s.Entries = append(s.Entries, *e)
+		out = append(out, *e)
 	}
-	return s, nil
+	joinLinks(out)
+	return out, nil
+}
+
+// joinLinks makes one file of the names that have the same link: the first has
+// the data.
+func joinLinks(entries []Entry) {
+	names := map[string][]int{}
+	for i, e := range entries {
+		if e.link != "" {
+			names[e.link] = append(names[e.link], i)
+		}
+	}
+	for _, at := range names {
+		if len(at) < 2 {
+			continue
+		}
+		first := &entries[at[0]]
+		for _, i := range at {
+			e := &entries[i]
+			e.NLink, e.Ino = uint32(len(at)), first.Ino
+			if e != first {
+				e.linkTo, e.Size, e.Data, e.File = first.Name, 0, nil, ""
+			}
+		}
+	}
+}
+
+// cut cuts the entries into segments of at most size bytes of data, but for
+// files that are larger, and never between the names of one file, which the
+// kernel only knows within an archive. 0 is one segment.
+func cut(entries []Entry, size int64) []Segment {
+	if size == 0 {
+		return []Segment{{Entries: entries}}
+	}
+	last := map[uint32]int{} // of the names of an inode
+	for i, e := range entries {
+		last[e.Ino] = i
+	}
+	var out []Segment
+	from, n, hold := 0, int64(0), 0
+	for i, e := range entries {
+		if n > 0 && n+e.Size > size && i > hold {
+			out = append(out, Segment{Entries: entries[from:i]})
+			from, n = i, 0
+		}
+		n += e.Size
+		hold = max(hold, last[e.Ino])
+	}
+	return append(out, Segment{Entries: entries[from:]})
 }
 
 // names are all paths, in the order of their elements.

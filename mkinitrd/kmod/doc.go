@@ -9,6 +9,9 @@
 //	modules.alias    alias PATTERN NAME            other names of a module
 //	modules.builtin  PATH                          what needs no loading
 //
+// What a module says of itself (.modinfo: firmware, version) is read from its
+// file by [ReadInfo].
+//
 // A module's name is its file's without the extensions, with "_" for "-", since
 // the kernel takes the two for one.
 //

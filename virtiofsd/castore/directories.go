@@ -95,7 +95,7 @@ type directoryPutter struct {
 }
 
 type putState struct {
-	size     uint64
+	dir      *Directory
 	referred bool
 }
 
@@ -129,15 +129,15 @@ func (p *directoryPutter) add(d *Directory) error {
 		if child == nil {
 			return fmt.Errorf("its child %q (%s) was not put before it in this upload", e.Name, e.Digest)
 		}
-		if child.size != e.Size {
-			return fmt.Errorf("its child %q is said to have %d descendants and has %d", e.Name, e.Size, child.size)
+		if !child.dir.HasSize(e.Size) {
+			return fmt.Errorf("its child %q is said to have the size %d and has %d", e.Name, e.Size, child.dir.Size())
 		}
 		if !child.referred {
 			child.referred = true
 			p.orphans--
 		}
 	}
-	p.known[d.Digest()] = &putState{size: d.Size()}
+	p.known[d.Digest()] = &putState{dir: d}
 	p.orphans++
 	p.rows = append(p.rows, DirectoryRow{d.Digest(), d.Encoded()})
 	return nil

@@ -22,7 +22,7 @@ type Directory struct {
 
 // NewDirectory makes a directory of entries in any order. It is an error if a
 // name, a target or a kind is not allowed, if a name is there twice, or if the
-// number of descendants does not fit 64 bits. entries is not kept.
+// size does not fit 64 bits. entries is not kept.
 func NewDirectory(entries []Entry) (*Directory, error) {
 	own := slices.Clone(entries)
 	slices.SortFunc(own, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
@@ -36,7 +36,7 @@ func NewDirectory(entries []Entry) (*Directory, error) {
 
 // newSorted checks entries, which are ascending by name, and keeps them.
 func newSorted(entries []Entry) (*Directory, error) {
-	size := uint64(len(entries))
+	size := 2 * uint64(len(entries))
 	for i, e := range entries {
 		if err := e.check(); err != nil {
 			return nil, err
@@ -47,7 +47,7 @@ func newSorted(entries []Entry) (*Directory, error) {
 		if e.Kind == KindDirectory {
 			sum, carry := bits.Add64(size, e.Size, 0)
 			if carry != 0 {
-				return nil, fmt.Errorf("directory entry %q: the number of descendants does not fit 64 bits", e.Name)
+				return nil, fmt.Errorf("directory entry %q: its size does not fit 64 bits with those before it", e.Name)
 			}
 			size = sum
 		}
@@ -88,9 +88,19 @@ func (d *Directory) Lookup(name string) (Node, bool) {
 	return d.entries[i].Node, true
 }
 
-// Size is the number of descendants: the entries of the directory and of every
-// directory below it.
+// Size is the size of the directory as an entry of another one has it: two for
+// each of its own entries, and the sizes of those that are directories. So do
+// tvix since October 2024 and snix count, which refuse any other number, although
+// their protocol's description has one for each entry (Directory::size in
+// castore's nodes/directory.rs, run beside ours in tests/peers).
 func (d *Directory) Size() uint64 { return d.size }
+
+// HasSize says whether size is that of the directory by either count: the one of
+// [Directory.Size], or the older one, in which each entry counts once, as it is in
+// stores that earlier versions have filled.
+func (d *Directory) HasSize(size uint64) bool {
+	return size == d.size || size == d.size-uint64(len(d.entries))
+}
 
 // Digest is the digest of the canonical encoding.
 func (d *Directory) Digest() Digest { return d.digest }

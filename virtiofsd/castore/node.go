@@ -26,8 +26,8 @@ func (k Kind) String() string {
 }
 
 // Node is a directory, a file or a symlink, without a name. Which fields count
-// depends on Kind: a directory has Digest and Size (the number of its
-// descendants), a file has Digest, Size (bytes) and Executable, a symlink has
+// depends on Kind: a directory has Digest and Size (that of
+// [Directory.Size]), a file has Digest, Size (bytes) and Executable, a symlink has
 // Target alone.
 type Node struct {
 	Kind       Kind

@@ -43,6 +43,8 @@ type Service struct {
 	Near, Far string
 	// Inner is the reference of keyfile-signing, KeyFile its file.
 	Inner, KeyFile string
+	// Blobs and Directories are those of nix, references of their own kinds.
+	Blobs, Directories string
 	// Capacity is that of lru, at least 1.
 	Capacity int
 }

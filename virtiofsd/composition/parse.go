@@ -31,6 +31,7 @@ func serviceTypes() []serviceType {
 		{"objectstore", []Kind{Blobs, Directories}, parseObjectStore},
 		{"grpc", all, func(t *table, s *Service) { s.Address = t.grpc("url") }},
 		{"bigtable", rows, parseBigtable},
+		{"nix", infos, parseNix},
 		{"cache", all, parseCache},
 		{"combined", blobs, parseCache},
 		{"lru", infos, func(t *table, s *Service) {
@@ -76,6 +77,39 @@ func parseRedb(t *table, s *Service) {
 		t.failed("path", errors.New("path has no meaning with is_temporary = true"))
 	case temporary:
 		s.Address = "redb:"
+	}
+}
+
+// parseNix takes a binary cache: base_url, public_keys, allow_unsigned, and the
+// services that what it has is brought into.
+func parseNix(t *table, s *Service) {
+	raw := t.text("base_url", true)
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.failed("base_url", errors.New("base_url is not a URL"))
+		return
+	}
+	query := strings.ReplaceAll(u.RawQuery, "+", "%2B")
+	add := func(name, value string) {
+		if query != "" {
+			query += "&"
+		}
+		query += name + "=" + url.QueryEscape(value)
+	}
+	var keys []string
+	if t.take("public_keys", "a list of strings", &keys) {
+		add("trusted-public-keys", strings.ReplaceAll(strings.Join(keys, "\n"), " ", "\n"))
+	}
+	if unsigned, _ := t.boolean("allow_unsigned"); unsigned {
+		add("allow-unsigned", "1")
+	}
+	u.RawQuery = query
+	s.Address = "nix+" + strings.TrimPrefix(u.String(), "nix+")
+	if s.Blobs = t.text("blob_service", false); s.Blobs == "" {
+		s.Blobs = Root
+	}
+	if s.Directories = t.text("directory_service", false); s.Directories == "" {
+		s.Directories = Root
 	}
 }
 

@@ -37,5 +37,19 @@
 // A VM or mount that uses a path does not keep it: what is in use has to be a
 // root or to be needed by one.
 //
+// # Why not a bucket
+//
+// Blobs and directories in an object store, and rows in Bigtable, are not
+// collected. Any number of programs write to a bucket without knowing of each
+// other, snix and tvix among them, and there is nothing that all of them would
+// lock. Somebody who stores a path looks whether its chunks are there and takes
+// those that are for stored; he changes nothing by that, so that the age of a
+// chunk says when it was first stored and not who is about to need it. However
+// long the grace, a chunk older than it may have been found a moment ago, and a
+// collection would take it from under a path that is stored a moment later. It
+// would be safe if every writer wrote again what is older than an agreed time,
+// and only we can do that. What is to stay is copied to another bucket instead,
+// in which equal chunks are stored once too, and the old one is deleted whole.
+//
 // Memory: 32 bytes and the overhead of a map for each needed directory and blob.
 package gc

@@ -59,8 +59,8 @@ type Removed struct {
 const batch = 1000
 
 // ErrUnsupported is what Collect returns, wrapped, for a store that cannot list
-// and remove what it holds.
-var ErrUnsupported = errors.New("only a store of files can be collected (blobs file:, directories and path infos sqlite:); run gc where the store is")
+// and remove what it holds, or not without harm to others.
+var ErrUnsupported = errors.New("only a store of files can be collected (blobs file:, directories and path infos sqlite:): if it is behind a daemon, run gc where the files are; of a bucket or table, copy what is to stay to another one with 'virtiofsd copy --to-...' and delete the old one")
 
 // Hold keeps collections out of the store until release is called, which may be
 // done more than once. Where collections cannot be kept out it does nothing.

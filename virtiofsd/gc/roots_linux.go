@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"storeboot/internal/storepath"
 )
 
@@ -43,12 +45,12 @@ func (d RootsDir) Add(name string, p storepath.StorePath) error {
 	}
 	dir := d.path("")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+		return advise(err)
 	}
 	// A symlink cannot be made in the place of another: rename it there.
 	temp, err := os.MkdirTemp(dir, ".new-")
 	if err != nil {
-		return err
+		return advise(err)
 	}
 	defer os.RemoveAll(temp)
 	link := filepath.Join(temp, name)
@@ -69,9 +71,17 @@ func (d RootsDir) Remove(name string) error {
 	if err := os.Remove(d.path(name)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no root %q: see them with --list-roots", name)
 	} else if err != nil {
-		return err
+		return advise(err)
 	}
 	return syncDir(d.path(""))
+}
+
+// advise adds the way out to the error of a directory that cannot be written to.
+func advise(err error) error {
+	if errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: make it writable", err)
+	}
+	return err
 }
 
 // List returns the roots by name. What is no root of ours there is an error, as

@@ -40,8 +40,9 @@ func (s *Server) failure(ctx context.Context, code codes.Code, err error) error 
 	return status.Error(code, err.Error())
 }
 
-// Stat says whether a blob is there. No chunks are named: each blob is read
-// whole.
+// Stat says whether a blob is there. No chunks are named, even if the store has
+// them: their digests say nothing about the blob, so that a client that trusts
+// its server with nothing has to read a blob whole before it uses any of it.
 func (s *blobServer) Stat(ctx context.Context, r *castorev1.StatBlobRequest) (*castorev1.StatBlobResponse, error) {
 	d, err := digest(r.Digest)
 	if err != nil {
@@ -98,6 +99,7 @@ func (s *blobServer) Put(stream grpc.ClientStreamingServer[castorev1.BlobChunk, 
 		return s.failure(ctx, codes.Internal, err)
 	}
 	defer w.Abort()
+	var size int64
 	for {
 		var c wire.Chunk
 		err := stream.RecvMsg(&c)
@@ -107,8 +109,12 @@ func (s *blobServer) Put(stream grpc.ClientStreamingServer[castorev1.BlobChunk, 
 		if err != nil {
 			return err
 		}
-		if _, err := c.WriteTo(w); err != nil {
+		n, err := c.WriteTo(w)
+		if err != nil {
 			return s.failure(ctx, codes.Internal, err)
+		}
+		if size += n; size > s.o.MaxBlob {
+			return status.Errorf(codes.ResourceExhausted, "the blob has more than %d bytes, of which the server takes no more", s.o.MaxBlob)
 		}
 	}
 	d, err := w.Close()

@@ -3,6 +3,7 @@ package grpcserver
 import (
 	"errors"
 	"io"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -61,10 +62,6 @@ func sendDirectory(stream grpc.ServerStream, dir *castore.Directory) error {
 	return stream.SendMsg(&b)
 }
 
-// directoryCost is what a directory of an upload takes in memory beside its
-// encoding, in bytes: rows and entries of maps, here and in the store.
-const directoryCost = 512
-
 // Put stores a tree. What breaks the rules of an upload is INTERNAL, as in tvix
 // and snix; what the store cannot hold is DATA_LOSS.
 func (s *directoryServer) Put(stream grpc.ClientStreamingServer[castorev1.Directory, castorev1.PutDirectoryResponse]) error {
@@ -75,8 +72,8 @@ func (s *directoryServer) Put(stream grpc.ClientStreamingServer[castorev1.Direct
 	}
 	defer p.Abort()
 	tree := treeCheck{referred: map[castore.Digest]bool{}}
-	var held int64
-	defer func() { s.uploads.Release(held) }()
+	held := &upload{server: s.Server, begun: time.Now()}
+	defer held.release()
 	for {
 		var b wire.Encoded
 		err := stream.RecvMsg(&b)
@@ -86,16 +83,17 @@ func (s *directoryServer) Put(stream grpc.ClientStreamingServer[castorev1.Direct
 		if err != nil {
 			return err
 		}
+		if err := held.checkTime(); err != nil {
+			return err
+		}
 		dir, err := castore.ParseDirectory(b)
 		if err != nil {
 			return status.Error(codes.Internal, err.Error())
 		}
 		if !tree.has(dir) { // a repeat takes no memory
-			cost := int64(len(b)) + directoryCost
-			if !s.uploads.TryAcquire(cost) {
-				return status.Errorf(codes.ResourceExhausted, "directories of uploads under way take more than %d bytes: try again later, or raise the server's limit", s.o.UploadMemory)
+			if err := held.add(len(b)); err != nil {
+				return err
 			}
-			held += cost
 		}
 		tree.add(dir)
 		if _, err := p.Put(dir); err != nil {

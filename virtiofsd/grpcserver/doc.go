@@ -16,8 +16,10 @@
 // Peers are not trusted. A message has at most Options.MaxMessage bytes, a
 // connection [maxStreams] calls at once, and the server Options.MaxConnections
 // connections. The directories of uploads under way are held in memory until
-// their tree is complete, all together up to Options.UploadMemory; blobs go to
-// the blob service piece by piece. A call whose peer neither sends nor takes
+// their tree is complete, all together up to Options.UploadMemory, of one upload
+// up to half of it, and for Options.UploadTime; beyond that the answer is
+// RESOURCE_EXHAUSTED. Blobs, of up to Options.MaxBlob bytes, go to the blob
+// service piece by piece. A call whose peer neither sends nor takes
 // anything for Options.Idle is ended. CalculateNAR takes trees of at most
 // [maxNAREntries] entries, and runs once for each CPU at most. With a token,
 // calls without it are refused before a message of theirs is read.

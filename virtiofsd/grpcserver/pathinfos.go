@@ -2,7 +2,6 @@ package grpcserver
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 
 	"google.golang.org/grpc"
@@ -13,11 +12,17 @@ import (
 
 	"storeboot/internal/storepath"
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/castorenar"
 	"storeboot/virtiofsd/pathinfo"
 	"storeboot/virtiofsd/proto/castorev1"
 	"storeboot/virtiofsd/proto/storev1"
 	"storeboot/virtiofsd/proto/wire"
 )
+
+// maxNAREntries is how many entries a tree may have to be made a NAR of. As a
+// directory may be in a tree many times, a few directories can make a tree
+// without end; no tree of files has that many.
+const maxNAREntries = 1 << 28
 
 type pathInfoServer struct {
 	storev1.UnimplementedPathInfoServiceServer
@@ -97,11 +102,11 @@ func (s *pathInfoServer) CalculateNAR(ctx context.Context, m *castorev1.Entry) (
 		return nil, status.FromContextError(err).Err()
 	}
 	defer s.nars.Release(1)
-	w := &countingHash{Hash: sha256.New()}
-	if err := WriteNAR(ctx, w, e.Node, s.blobs, s.directories); err != nil {
+	size, sum, err := castorenar.Digest(ctx, e.Node, s.blobs, s.directories)
+	if err != nil {
 		return nil, s.failure(ctx, codes.DataLoss, err)
 	}
-	return &storev1.CalculateNARResponse{NarSize: w.size, NarSha256: w.Sum(nil)}, nil
+	return &storev1.CalculateNARResponse{NarSize: size, NarSha256: sum[:]}, nil
 }
 
 // List sends every path info, in the order of the hashes.

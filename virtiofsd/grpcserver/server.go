@@ -50,8 +50,13 @@ type Options struct {
 	// [wire.MaxMessage].
 	MaxMessage int
 	// UploadMemory is how much the directories of all uploads under way may
-	// take, in bytes. Default: 1 GiB.
+	// take, in bytes; one of them may take half of it. Default: 1 GiB.
 	UploadMemory int64
+	// UploadTime is how long an upload of directories may take, which holds
+	// memory from its first directory on. Default: 6 hours.
+	UploadTime time.Duration
+	// MaxBlob is the largest blob that is taken, in bytes. Default: 1 TiB.
+	MaxBlob int64
 	// Idle is how long a call may wait for its peer. Default: 2 minutes.
 	Idle time.Duration
 	// MaxConnections is how many connections are served at once; further ones
@@ -68,6 +73,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.UploadMemory <= 0 {
 		o.UploadMemory = 1 << 30
+	}
+	if o.UploadTime <= 0 {
+		o.UploadTime = 6 * time.Hour
+	}
+	if o.MaxBlob <= 0 {
+		o.MaxBlob = 1 << 40
 	}
 	if o.Idle <= 0 {
 		o.Idle = 2 * time.Minute

@@ -15,6 +15,7 @@ import (
 	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/proto/castorev1"
 	"storeboot/virtiofsd/proto/wire"
+	"storeboot/virtiofsd/spool"
 )
 
 // blobs is the blob service.
@@ -46,15 +47,15 @@ func (s *blobs) Has(ctx context.Context, d castore.Digest) (bool, error) {
 
 // Open implements [castore.BlobService]. It reads the whole blob.
 func (s *blobs) Open(ctx context.Context, d castore.Digest) (castore.Blob, error) {
-	sp := newSpool(s.conn.o)
+	sp := spool.New(s.conn.o.SpoolDir, s.conn.o.SpoolMemory)
 	if d == castore.EmptyBlob {
-		return sp.blob(), nil
+		return sp.Blob(), nil
 	}
 	err := s.read(ctx, d, sp)
 	if err == nil {
-		return sp.blob(), nil
+		return sp.Blob(), nil
 	}
-	sp.drop()
+	sp.Drop()
 	if status.Code(err) == codes.NotFound {
 		return nil, fmt.Errorf("open blob %s: %w", d, castore.ErrNotFound)
 	}
@@ -62,7 +63,7 @@ func (s *blobs) Open(ctx context.Context, d castore.Digest) (castore.Blob, error
 }
 
 // read reads a blob into sp and compares its digest.
-func (s *blobs) read(ctx context.Context, d castore.Digest, sp *spool) error {
+func (s *blobs) read(ctx context.Context, d castore.Digest, sp *spool.Spool) error {
 	st, err := newStream(ctx, s.conn, func(ctx context.Context) (grpc.ClientStream, error) {
 		return s.rpc.Read(ctx, &castorev1.ReadBlobRequest{Digest: d[:]})
 	})
@@ -82,7 +83,7 @@ func (s *blobs) read(ctx context.Context, d castore.Digest, sp *spool) error {
 		if err != nil {
 			return err
 		}
-		sp.reserve(c.Len())
+		sp.Reserve(c.Len())
 		n, err := c.WriteTo(both)
 		if err != nil {
 			return err

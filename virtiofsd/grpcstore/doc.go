@@ -7,8 +7,11 @@
 // # Trust
 //
 // The server is trusted to keep what it is given and with nothing else. A blob
-// is read whole and compared with its digest before a byte of it is handed out,
-// a directory is compared with its digest, a path info with the rules and the
+// is read whole and compared with its digest before a byte of it is handed out:
+// the protocol has nothing by which a part of one could be checked (the chunks
+// that tvix and snix list have digests that do not add up to that of the blob).
+// So who reads the beginning of a large blob waits for its end, once if a cache
+// keeps it. A directory is compared with its digest, a path info with the rules and the
 // hash that was asked for. A server that dies in between, or sends something
 // else, is an error that names the thing. A list of path infos is not
 // verifiable: a server can leave some out.

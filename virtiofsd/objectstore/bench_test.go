@@ -119,6 +119,48 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
+// BenchmarkFirstRead reads 4 KiB from the middle of a blob with nothing in the
+// cache, by a service that knows that the index is right, and by one that has to
+// read the whole blob to find out: the cost of never handing out a wrong byte,
+// once for each blob and process. Beside it the floor of the latter: the BLAKE3
+// of the blob in memory.
+func BenchmarkFirstRead(b *testing.B) {
+	content := castoretest.Pattern(benchSize, 1)
+	dir := b.TempDir()
+	s := openBlobs(b, "objectstore+file://"+dir)
+	d := castoretest.PutBlob(b, s, content)
+	flushAndClose(b, s)
+	read := func(b *testing.B, s *Blobs) {
+		blob, err := s.Open(context.Background(), d)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer blob.Close()
+		if _, err := blob.ReadAt(make([]byte, 4096), benchSize/2); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("floor", func(b *testing.B) {
+		for b.Loop() {
+			blake3.Sum256(content)
+		}
+	})
+	for _, known := range []bool{true, false} {
+		b.Run(fmt.Sprintf("known=%v", known), func(b *testing.B) {
+			s := openBlobs(b, "objectstore+file://"+dir).(*Blobs)
+			defer s.Close()
+			read(b, s)
+			for b.Loop() {
+				if !known {
+					s.proofs = newProofs()
+				}
+				s.cache = newChunkCache(cacheSize, s.loadChunk)
+				read(b, s)
+			}
+		})
+	}
+}
+
 // BenchmarkPutSmall stores a thousand small blobs and flushes them once, beside
 // the floor: as many plain files and one sync of the file system.
 func BenchmarkPutSmall(b *testing.B) {

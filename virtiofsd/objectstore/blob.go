@@ -4,19 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"sort"
 	"sync"
-
-	"github.com/zeebo/blake3"
+	"sync/atomic"
 
 	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/objectstore/bucket"
 )
 
-// blob is an open blob. It holds the list of its chunks, no contents.
+// blob is an open blob. It holds the list of its chunks; contents are in the
+// cache of its service, or in a temporary file.
 type blob struct {
 	store  *Blobs
 	digest castore.Digest
@@ -25,25 +24,29 @@ type blob struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	mu   sync.Mutex
-	next int // the chunk after the one that was read last
+	// proved says that the chunks make up the blob. Before, nothing of it is
+	// handed out.
+	proved  atomic.Bool
+	proving sync.Mutex     // held by who finds out
+	index   castore.Digest // of the index that lists the chunks
+	bad     error          // they do not; guarded by proving
+	spooled castore.Blob   // all of it, or nil; set before proved
 
-	// sum goes along with who reads the chunks in order.
-	sumMu sync.Mutex
-	sum   hash.Hash // nil if the blob is one chunk, which has its digest
-	done  int       // chunks in sum
-	bad   error     // the chunks do not make up the blob
+	mu     sync.Mutex
+	next   int            // the chunk after the one that was read last
+	reads  sync.WaitGroup // of spooled
+	closed bool
 }
 
-func newBlob(s *Blobs, d castore.Digest, chunks []chunkMeta) *blob {
-	b := &blob{store: s, digest: d, chunks: chunks, ends: make([]int64, len(chunks))}
+func newBlob(s *Blobs, d castore.Digest, chunks []chunkMeta, index castore.Digest) *blob {
+	b := &blob{store: s, digest: d, chunks: chunks, ends: make([]int64, len(chunks)), index: index}
 	var end int64
 	for i, c := range chunks {
 		end += c.size
 		b.ends[i] = end
 	}
-	if len(chunks) > 1 || len(chunks) == 1 && chunks[0].digest != d {
-		b.sum = blake3.New()
+	if len(chunks) == 0 || len(chunks) == 1 && chunks[0].digest == d {
+		b.proved.Store(true) // a chunk is checked whenever it is loaded
 	}
 	b.ctx, b.cancel = context.WithCancelCause(s.ctx)
 	return b
@@ -56,14 +59,32 @@ func (b *blob) Size() int64 {
 	return b.ends[len(b.ends)-1]
 }
 
+// Close waits for reads of the temporary file that are under way.
 func (b *blob) Close() error {
 	b.cancel(fs.ErrClosed)
-	return nil
+	b.mu.Lock()
+	again := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	b.proving.Lock() // ends soon, as the context has
+	spooled := b.spooled
+	b.proving.Unlock()
+	if again || spooled == nil {
+		return nil
+	}
+	b.reads.Wait()
+	return spooled.Close()
 }
 
 func (b *blob) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read blob %s: offset %d", b.digest, off)
+	}
+	if err := b.prove(); err != nil {
+		return 0, fmt.Errorf("read blob %s: %w", b.digest, err)
+	}
+	if b.spooled != nil {
+		return b.readSpooled(p, off)
 	}
 	n := 0
 	for i := sort.Search(len(b.ends), func(i int) bool { return b.ends[i] > off }); n < len(p); i++ {
@@ -80,9 +101,26 @@ func (b *blob) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+func (b *blob) readSpooled(p []byte, off int64) (int, error) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return 0, fmt.Errorf("read blob %s: %w", b.digest, fs.ErrClosed)
+	}
+	b.reads.Add(1)
+	b.mu.Unlock()
+	defer b.reads.Done()
+	return b.spooled.ReadAt(p, off)
+}
+
 // chunk returns the contents of a chunk.
 func (b *blob) chunk(i int) ([]byte, error) {
 	b.readAhead(i)
+	return b.load(i)
+}
+
+// load gets a chunk from the cache or the bucket.
+func (b *blob) load(i int) ([]byte, error) {
 	c := b.chunks[i]
 	data, err := b.store.cache.get(b.ctx, c.digest)
 	if errors.Is(err, bucket.ErrNotFound) {
@@ -94,7 +132,7 @@ func (b *blob) chunk(i int) ([]byte, error) {
 	if int64(len(data)) != c.size {
 		return nil, fmt.Errorf("chunk %d of %d, %s, has %d bytes, and %s says %d: the store is damaged", i+1, len(b.chunks), c.digest, len(data), blobSpace.key(b.digest), c.size)
 	}
-	return data, b.verify(i, data)
+	return data, nil
 }
 
 // readAhead begins to load what follows chunk i if the chunks are read in order.
@@ -113,24 +151,4 @@ func (b *blob) readAhead(i int) {
 	for j := i; j <= last && j < len(b.chunks); j++ {
 		b.store.cache.prefetch(b.chunks[j].digest, requests)
 	}
-}
-
-// verify takes chunk i into the digest of the whole if it is the next one.
-func (b *blob) verify(i int, data []byte) error {
-	if b.sum == nil {
-		return nil
-	}
-	b.sumMu.Lock()
-	defer b.sumMu.Unlock()
-	if i != b.done {
-		return b.bad
-	}
-	_, _ = b.sum.Write(data) // never fails
-	b.done++
-	if b.done == len(b.chunks) {
-		if got := castore.Digest(b.sum.Sum(nil)); got != b.digest {
-			b.bad = fmt.Errorf("the chunks of %s make up %s: the store is damaged", blobSpace.key(b.digest), got)
-		}
-	}
-	return b.bad
 }

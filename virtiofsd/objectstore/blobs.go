@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"sync"
 
@@ -36,7 +37,11 @@ type Blobs struct {
 	codec   *codec
 	chunker *fastcdc.Chunker
 	cache   *chunkCache
+	proofs  *proofs
 	buffers sync.Pool // of *[]byte for a splitter
+
+	spoolDir  string // for temporary files
+	unspooled int64  // [maxUnspooled] but in tests
 
 	uploads   chan struct{}
 	downloads chan struct{}
@@ -83,6 +88,9 @@ func newBlobs(b bucket.Bucket, sizes fastcdc.Sizes) (*Blobs, error) {
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 0, 2*sizes.Max); return &b }},
 		uploads:   make(chan struct{}, requests),
 		downloads: make(chan struct{}, requests),
+		proofs:    newProofs(),
+		spoolDir:  os.TempDir(),
+		unspooled: maxUnspooled,
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.cache = newChunkCache(cacheSize, s.loadChunk)
@@ -111,41 +119,41 @@ func (s *Blobs) Open(ctx context.Context, d castore.Digest) (castore.Blob, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	chunks, err := s.chunks(ctx, d)
+	chunks, index, err := s.chunks(ctx, d)
 	if err != nil {
 		return nil, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	return newBlob(s, d, chunks), nil
+	return newBlob(s, d, chunks, index), nil
 }
 
-// chunks finds out which chunks a blob has.
-func (s *Blobs) chunks(ctx context.Context, d castore.Digest) ([]chunkMeta, error) {
+// chunks finds out which chunks a blob has, and the digest of the index that
+// says so.
+func (s *Blobs) chunks(ctx context.Context, d castore.Digest) (chunks []chunkMeta, sum castore.Digest, err error) {
 	if d == castore.EmptyBlob {
-		return nil, nil
+		return nil, sum, nil
 	}
 	// Most blobs are one chunk, which is wanted next anyway.
 	data, err := s.cache.get(ctx, d)
 	if err == nil {
-		return []chunkMeta{{d, int64(len(data))}}, nil
+		return []chunkMeta{{d, int64(len(data))}}, sum, nil
 	}
 	if !errors.Is(err, bucket.ErrNotFound) {
-		return nil, err
+		return nil, sum, err
 	}
 	index, err := s.bucket.Get(ctx, blobSpace.key(d), maxIndex)
 	if errors.Is(err, bucket.ErrNotFound) {
-		return nil, castore.ErrNotFound
+		return nil, sum, castore.ErrNotFound
 	}
 	if err != nil {
-		return nil, err
+		return nil, sum, err
 	}
-	chunks, err := parseIndex(index)
-	if err != nil {
-		return nil, fmt.Errorf("%s in %s: %w: the store is damaged", blobSpace.key(d), s.bucket, err)
+	if chunks, err = parseIndex(index); err != nil {
+		return nil, sum, fmt.Errorf("%s in %s: %w: the store is damaged", blobSpace.key(d), s.bucket, err)
 	}
 	if len(chunks) == 0 {
-		return nil, fmt.Errorf("it has one chunk, and %s is missing in %s: the store is damaged", chunkSpace.key(d), s.bucket)
+		return nil, sum, fmt.Errorf("it has one chunk, and %s is missing in %s: the store is damaged", chunkSpace.key(d), s.bucket)
 	}
-	return chunks, nil
+	return chunks, castore.Digest(blake3.Sum256(index)), nil
 }
 
 // loadChunk gets a chunk and checks it.

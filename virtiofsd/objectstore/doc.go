@@ -23,8 +23,8 @@
 // blob of one chunk gets no index: readers look for its chunk first. The empty
 // blob gets one, as snix asks for it there.
 //
-// An open blob reads the chunks that it is asked for, reads ahead when it is
-// asked in order, and shares a small cache of chunks with the other blobs of its
+// An open blob reads the chunks that it is asked for (see Trust for the first
+// time), reads ahead when it is asked in order, and shares a small cache of chunks with the other blobs of its
 // service.
 //
 // # Directories
@@ -39,12 +39,16 @@
 //
 // # Trust
 //
-// A chunk is checked by its digest, a directory by its. An index has no digest
-// of its own: whoever may write to the bucket is trusted to have written the
-// index that belongs to a blob. Damage is found all the same: chunks must have
-// the sizes that the index says, and who reads a blob from its begin to its end,
-// in order, gets an error instead of the last chunk if the whole does not have
-// the digest of the blob.
+// Whoever may write to the bucket is trusted with nothing but what is there: a
+// chunk is checked by its digest, a directory by its. An index has no digest of
+// its own, and no digest of a part says anything about the whole. So the first
+// read of a blob of several chunks reads all of them and compares what they make
+// up with the digest of the blob; until then nothing is handed out. That this
+// was done is remembered as long as the process runs, for the index that was
+// there then, and it is known of blobs that the process has stored itself. From
+// then on a read loads the chunks that it needs. What was loaded stays in the
+// cache of chunks, or if that is too small for it, in an unlinked file in
+// $TMPDIR until the blob is closed.
 //
 // # Limits
 //

@@ -181,8 +181,8 @@ func TestDirectoryLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := objects(t, dir)
-	const rootHex = "99922a5c1801805287a647af73bca0ed7352a5f7f373e54992795bcc4a235213"
-	stored := all["dirs/b3/9992/"+rootHex]
+	const rootHex = "76cd8b55b37333961c1778ba997e57df92e219926ae5a66c414b810331a77603"
+	stored := all["dirs/b3/76cd/"+rootHex]
 	var want []byte
 	for _, d := range []*castore.Directory{root, b, a} {
 		want = append(binary.BigEndian.AppendUint32(want, uint32(len(d.Encoded()))), d.Encoded()...)

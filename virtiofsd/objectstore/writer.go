@@ -157,7 +157,11 @@ func (w *blobWriter) storeIndex(d castore.Digest, chunks []chunkMeta) error {
 	if has || err != nil {
 		return err
 	}
-	return w.store.bucket.Put(w.ctx, blobSpace.key(d), index)
+	if err := w.store.bucket.Put(w.ctx, blobSpace.key(d), index); err != nil {
+		return err
+	}
+	w.store.proofs.add(d, castore.Digest(blake3.Sum256(index)))
+	return nil
 }
 
 func (w *blobWriter) Abort() {

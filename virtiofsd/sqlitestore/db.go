@@ -44,8 +44,10 @@ PRAGMA user_version = 2;
 
 // DB is an open database file. Its services are valid until it is closed.
 type DB struct {
-	sql     *sql.DB
-	writing sync.Mutex // writers of this process queue here, not in SQLite
+	file     string
+	sql      *sql.DB
+	readOnly error      // why nothing can be written; nil if it can
+	writing  sync.Mutex // writers of this process queue here, not in SQLite
 
 	getDirectory *sql.Stmt
 	getPathInfo  *sql.Stmt
@@ -53,7 +55,8 @@ type DB struct {
 }
 
 // Open opens the database in file, and makes it and its directory if there is
-// none.
+// none. One that this process may not write to, or that lies on a read-only
+// disk, can be read; what would write fails and says why.
 func Open(file string) (*DB, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
@@ -70,14 +73,24 @@ func open(file string) (*DB, error) {
 	if err := create(file); err != nil {
 		return nil, err
 	}
-	pool, err := connect(file, "mode", "rw")
-	if err != nil {
-		return nil, err
+	readOnly := unwritable(file)
+	var pool *sql.DB
+	if readOnly != nil {
+		pool = connectReadOnly(file)
+	} else {
+		var err error
+		if pool, err = connect(file, "mode", "rw"); err != nil {
+			return nil, err
+		}
 	}
 	pool.SetMaxOpenConns(maxConns)
 	pool.SetMaxIdleConns(maxConns)
-	db := &DB{sql: pool}
-	if err := errors.Join(db.check(), db.prepare()); err != nil {
+	db := &DB{file: file, sql: pool, readOnly: readOnly}
+	err := db.check()
+	if err == nil {
+		err = db.prepare()
+	}
+	if err != nil {
 		pool.Close()
 		return nil, explain(err)
 	}
@@ -106,10 +119,10 @@ func (db *DB) check() error {
 	if err := db.sql.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	if version == 1 {
+	if version == 1 && db.readOnly == nil {
 		return db.upgrade()
 	}
-	if version != schemaVersion {
+	if version != schemaVersion && version != 1 {
 		return fmt.Errorf("its format is version %d and this program knows version %d: use the program that made it, or another store", version, schemaVersion)
 	}
 	return nil
@@ -222,17 +235,31 @@ func (db *DB) Close() error {
 
 // write runs f in a transaction.
 func (db *DB) write(ctx context.Context, f func(*sql.Tx) error) error {
+	if db.readOnly != nil {
+		return cannotWrite(db.readOnly)
+	}
 	db.writing.Lock()
 	defer db.writing.Unlock()
+	err := db.transact(ctx, f)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if why := unwritable(db.file); why != nil { // since it was opened
+		return cannotWrite(why)
+	}
+	return explain(err)
+}
+
+func (db *DB) transact(ctx context.Context, f func(*sql.Tx) error) error {
 	tx, err := db.sql.BeginTx(ctx, nil)
 	if err != nil {
-		return explain(err)
+		return err
 	}
 	defer tx.Rollback()
 	if err := f(tx); err != nil {
-		return explain(err)
+		return err
 	}
-	return explain(tx.Commit())
+	return tx.Commit()
 }
 
 // Directories is the directory service of the file. Closing it does nothing.

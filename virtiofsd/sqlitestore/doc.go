@@ -19,4 +19,8 @@
 // A new file is made beside its place and renamed, under a lock of its
 // directory: nobody sees a file without its tables. The file system must be a
 // local one, as WAL mode shares memory between the processes.
+//
+// A file that cannot be written to is read as it is, with the changes that
+// another process is making to it; see connectReadOnly. Only what a killed
+// process has left in a -wal file without its -shm is out of reach there.
 package sqlitestore

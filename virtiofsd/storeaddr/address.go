@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"storeboot/virtiofsd/binarycache"
 	"storeboot/virtiofsd/objectstore/bucket"
 )
 
@@ -25,17 +26,19 @@ const (
 // address is a parsed address. What is opened by another package is whole, and
 // checked there.
 type address struct {
-	scheme string // memory, file, sqlite, objectstore, grpc, bigtable, cache, lru, keyfile-signing
+	scheme string // memory, file, sqlite, objectstore, grpc, bigtable, cache, lru, keyfile-signing, nix
 	path   string // of file and sqlite: absolute and clean
 	// foreign says that the address is one of tvix and snix (sled, redb), of whose
 	// databases one may be at path.
 	foreign bool
-	whole   string // of objectstore, grpc and bigtable
+	whole   string // of objectstore, grpc, bigtable and nix
 	// References to services; from an address they are addresses.
 	near, far string // of cache
 	inner     string // of keyfile-signing
 	keyFile   string // of keyfile-signing: absolute and clean
 	capacity  int    // of lru
+	// Of nix, from a composition: what paths are brought into. Empty: the root.
+	blobs, directories string
 }
 
 // parse parses the address of a service of kind k, and those within it.
@@ -86,6 +89,8 @@ func parseAny(k kind, s string, depth int) (address, error) {
 		return address{scheme: "grpc", whole: s}, nil
 	case scheme == "bigtable":
 		return address{scheme: scheme, whole: s}, nil
+	case strings.HasPrefix(scheme, "nix+"):
+		return parseBinaryCache(s)
 	}
 	u, err := url.Parse(s)
 	if err != nil {
@@ -133,6 +138,20 @@ func parseBucket(k kind, s string) (address, error) {
 		return address{}, err
 	}
 	return address{scheme: "objectstore", whole: s}, nil
+}
+
+// parseBinaryCache checks the address of a binary cache.
+func parseBinaryCache(s string) (address, error) {
+	a, err := binarycache.ParseAddress(s)
+	if err == nil {
+		err = a.CheckTrust()
+	} else if within := errors.Unwrap(err); within != nil { // without the address, which is said already
+		err = within
+	}
+	if err != nil {
+		return address{}, err
+	}
+	return address{scheme: "nix", whole: s}, nil
 }
 
 // parsePath checks the address of files of this machine.

@@ -18,6 +18,7 @@ import (
 	"storeboot/virtiofsd/pathinfo"
 	"storeboot/virtiofsd/sqlitestore"
 	"storeboot/virtiofsd/storecache"
+	"storeboot/virtiofsd/substitute"
 )
 
 // builder opens services, each once.
@@ -25,12 +26,15 @@ type builder struct {
 	ctx         context.Context
 	log         *slog.Logger             // may be nil
 	composition *composition.Composition // nil if the store has none
+	prefetch    bool                     // fetch ahead from binary caches
+	root        *Store                   // whose blobs and directories are open when path infos are
 
 	blobServices      map[string]castore.BlobService // by reference, as are those that follow
 	directoryServices map[string]castore.DirectoryService
 	pathInfoServices  map[string]pathinfo.Service
 	databases         map[string]*sqlitestore.DB // by file
 	conns             map[string]*grpcstore.Conn // by address
+	substitutes       []*substitute.Service
 	// closers close what was opened, the last one first: what is made of others
 	// comes after those.
 	closers []io.Closer
@@ -68,6 +72,13 @@ func (b *builder) resolveService(k kind, s composition.Service) (address, error)
 		return address{scheme: "lru", capacity: s.Capacity}, nil
 	case "keyfile-signing":
 		return address{scheme: "keyfile-signing", inner: s.Inner, keyFile: s.KeyFile}, nil
+	case "nix":
+		a, err := parse(k, s.Address)
+		if err != nil {
+			err = b.composition.Error(s.Line, fmt.Errorf("%s: %w", s, err))
+		}
+		a.blobs, a.directories = s.Blobs, s.Directories
+		return a, err
 	}
 	a, err := parse(k, s.Address)
 	if err != nil {
@@ -217,10 +228,15 @@ func (b *builder) pathInfos(ref string) (pathinfo.Service, error) {
 				return nil, err
 			}
 			return storecache.NewSigning(inner, key), nil
+		case "nix":
+			return b.binaryCache(a, nil)
 		}
 		near, err := b.pathInfos(a.near)
 		if err != nil {
 			return nil, err
+		}
+		if far, err := b.resolve(pathInfos, a.far); err == nil && far.scheme == "nix" {
+			return b.binaryCache(far, near)
 		}
 		far, err := b.pathInfos(a.far)
 		if err != nil {

@@ -15,6 +15,8 @@
 //	lru:?capacity=N            path infos: package storecache
 //	keyfile-signing:?inner=A&keyfile=FILE
 //	                           path infos: package storecache
+//	nix+https://HOST?...       path infos: a binary cache, packages binarycache and
+//	                           substitute; also nix+http, nix+file, nix+s3
 //	sled:///PATH               all: what file: or sqlite: is
 //	redb:///FILE               directories, path infos: what sqlite: is
 //
@@ -23,6 +25,9 @@
 // without a path are memory:. They are the addresses of tvix and snix, whose databases only
 // their own programs can read: one that is found at the path is refused, and not
 // touched.
+//
+// What a nix+ address finds is brought into the blobs and directories of the
+// store; as the far of cache: also into its near, which is asked first.
 //
 // An address that is not given is that of the embedded store: file:///DIR/blobs
 // and sqlite:///DIR/store.sqlite. Precedence: flag, environment, default. A

@@ -34,6 +34,7 @@ func (k kind) forms() []string {
 	)
 	buckets := []string{"objectstore+file:///DIR", "objectstore+memory:///", "objectstore+s3://BUCKET/PREFIX", "objectstore+gs://BUCKET/PREFIX", "objectstore+az://CONTAINER/PREFIX", "objectstore+https://HOST/PREFIX"}
 	servers := []string{"grpc+unix:///PATH", "grpc+http://HOST:PORT", "grpc+https://HOST:PORT"}
+	binaryCaches := []string{"nix+https://HOST?trusted-public-keys=KEYS", "nix+http://HOST?trusted-public-keys=KEYS", "nix+file:///DIR?trusted-public-keys=KEYS", "nix+s3://BUCKET?trusted-public-keys=KEYS"}
 	join := func(lists ...[]string) (all []string) {
 		for _, l := range lists {
 			all = append(all, l...)
@@ -46,5 +47,5 @@ func (k kind) forms() []string {
 	case directories:
 		return join([]string{memory, sqlite}, buckets, servers, []string{table, cache, redb, sled})
 	}
-	return join([]string{memory, sqlite}, servers, []string{table, cache, "lru:?capacity=NUMBER", "keyfile-signing:?inner=ADDRESS&keyfile=FILE", redb, sled})
+	return join([]string{memory, sqlite}, servers, []string{table, cache, "lru:?capacity=NUMBER", "keyfile-signing:?inner=ADDRESS&keyfile=FILE", redb, sled}, binaryCaches)
 }

@@ -24,6 +24,9 @@ type Addresses struct {
 	PathInfos   string
 	// Composition is a composition file. The others have no meaning then.
 	Composition string
+	// Substituters, unless nil, are caches in which paths are looked for that the
+	// store lacks.
+	Substituters *Substituters
 	// Log is told what the store can do without: a cache that cannot be written,
 	// say. nil: nothing is.
 	Log *slog.Logger
@@ -143,7 +146,8 @@ func (a *Addresses) prepare(ctx context.Context) (*builder, error) {
 	_, err1 := parse(blobs, a.Blobs)
 	_, err2 := parse(directories, a.Directories)
 	_, err3 := parse(pathInfos, a.PathInfos)
-	return newBuilder(ctx, a.Log, nil), errors.Join(err1, err2, err3)
+	_, err4 := a.Substituters.parse()
+	return newBuilder(ctx, a.Log, nil), errors.Join(err1, err2, err3, err4)
 }
 
 func (s *Store) open(a Addresses) (err error) {
@@ -153,8 +157,12 @@ func (s *Store) open(a Addresses) (err error) {
 	if s.Directories, err = s.built.directories(a.Directories); err != nil {
 		return err
 	}
-	s.PathInfos, err = s.built.pathInfos(a.PathInfos)
-	return err
+	s.built.root = &Store{Blobs: s.Blobs, Directories: s.Directories}
+	s.built.prefetch = a.Substituters != nil && a.Substituters.Prefetch
+	if s.PathInfos, err = s.built.pathInfos(a.PathInfos); err != nil {
+		return err
+	}
+	return s.addSubstituters(a.Substituters)
 }
 
 // setDefaults replaces empty addresses by those of the embedded store.

@@ -39,8 +39,9 @@ type blobs struct {
 }
 
 // NewBlobs makes a service of near and far; see the package for what it does. A
-// blob that only far has is copied to near whole before Open returns it. A nil
-// log is told nothing.
+// blob that only far has is copied to near whole before Open returns it, also
+// for who wants its beginning alone: that its contents are right is known when
+// all of them have been hashed, and not before. A nil log is told nothing.
 func NewBlobs(near, far castore.BlobService, log *slog.Logger) castore.BlobService {
 	return &blobs{
 		near: near, far: far, log: logger(log),

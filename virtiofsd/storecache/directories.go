@@ -14,8 +14,8 @@ const (
 	// maxTrees is how many trees are fetched from far at once; what is asked for
 	// beyond that is fetched one by one and not stored in near.
 	maxTrees = 8
-	// maxTree is the largest tree that is fetched whole, in descendants: a
-	// million entries are about 100 MB of memory. Of a larger one the parts are
+	// maxTree is the largest tree that is fetched whole, as Directory.Size counts: a
+	// million are about 100 MB of memory. Of a larger one the parts are
 	// fetched as they are asked for.
 	maxTree = 1 << 20
 )

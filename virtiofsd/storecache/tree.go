@@ -114,8 +114,8 @@ func (t *tree) add(dir *castore.Directory) error {
 		switch {
 		case !ok:
 			return fmt.Errorf("the far store sent the directory %s, which is not one of the tree %s or came before", d, t.root)
-		case size != dir.Size():
-			return fmt.Errorf("directory %s has %d descendants and not %d, as its parent says", d, dir.Size(), size)
+		case !dir.HasSize(size):
+			return fmt.Errorf("directory %s has the size %d and not %d, as its parent says", d, dir.Size(), size)
 		}
 		delete(t.wanted, d)
 	}
@@ -125,7 +125,7 @@ func (t *tree) add(dir *castore.Directory) error {
 			continue
 		}
 		if size, ok := t.wanted[e.Digest]; ok && size != e.Size {
-			return fmt.Errorf("two directories of the tree %s say that %s has %d and %d descendants", t.root, e.Digest, size, e.Size)
+			return fmt.Errorf("two directories of the tree %s say that %s has the sizes %d and %d", t.root, e.Digest, size, e.Size)
 		}
 		t.wanted[e.Digest] = e.Size
 		if t.of.coming[e.Digest] == nil {

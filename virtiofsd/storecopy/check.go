@@ -8,7 +8,7 @@ import (
 	"hash"
 
 	"storeboot/virtiofsd/castore/fileblobs"
-	"storeboot/virtiofsd/grpcserver"
+	"storeboot/virtiofsd/castorenar"
 	"storeboot/virtiofsd/pathinfo"
 )
 
@@ -38,7 +38,7 @@ func checkNAR(ctx context.Context, from, to Store, info *pathinfo.PathInfo) erro
 		s = to
 	}
 	h := &limitedHash{sha256.New(), info.NarSize}
-	err := grpcserver.WriteNAR(ctx, h, info.Node, s.Blobs, s.Directories)
+	err := castorenar.Write(ctx, h, info.Node, s.Blobs, s.Directories)
 	switch {
 	case errors.Is(err, errLonger) || err == nil && h.left > 0:
 		return fmt.Errorf("its contents do not have the NAR size of %d bytes that the source says", info.NarSize)

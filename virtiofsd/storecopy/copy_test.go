@@ -221,7 +221,7 @@ func TestWrongSource(t *testing.T) {
 		{"NAR hash", from, change(func(p *pathinfo.PathInfo) { p.NarSHA256[0]++ }), "NAR hash"},
 		{"NAR size, less", from, change(func(p *pathinfo.PathInfo) { p.NarSize-- }), "NAR size"},
 		{"NAR size, more", from, change(func(p *pathinfo.PathInfo) { p.NarSize++ }), "NAR size"},
-		{"descendants", from, change(func(p *pathinfo.PathInfo) { p.Node.Size++ }), "descendants"},
+		{"descendants", from, change(func(p *pathinfo.PathInfo) { p.Node.Size++ }), "the size"},
 		{"no directory", from, change(func(p *pathinfo.PathInfo) { p.Node.Digest[0]++ }), "not in the store"},
 		{"no blobs", Store{castore.NewMemoryBlobs(), from.Directories, from.PathInfos}, info, "not in the store"},
 		{"other blobs", Store{wrongBlobs{from.Blobs, other}, from.Directories, from.PathInfos}, info, ""},

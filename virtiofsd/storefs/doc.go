@@ -9,7 +9,8 @@
 // for ever in the guest's caches, names that do not exist included; the root may
 // gain and lose names, and its listing is at most a second old. OPEN, OPENDIR,
 // FLUSH, GETXATTR and others answer ENOSYS, by which the guest's kernel learns
-// to do without them (spec/vmm.md, "What cuts round trips"). All files belong to
+// to do without them (spec/vmm.md, "What cuts round trips"); a [View] may show
+// extended attributes all the same. All files belong to
 // root, have the modes 0444, 0555 or 0777 (symlinks), and the time 1 s after the
 // epoch, as Nix has them.
 //

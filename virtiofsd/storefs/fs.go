@@ -32,6 +32,7 @@ type FS struct {
 	blobs *blobCache
 	dirs  *dirCache
 	log   *slog.Logger
+	view  View // set before the first session
 }
 
 const (

@@ -12,7 +12,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"storeboot/virtiofsd/castore"
-	"storeboot/virtiofsd/grpcserver"
+	"storeboot/virtiofsd/castorenar"
 	"storeboot/virtiofsd/pathinfo"
 )
 
@@ -38,7 +38,7 @@ func (h *narHash) Write(p []byte) (int, error) {
 // path checks one store path.
 func (c *checker) path(ctx context.Context, info *pathinfo.PathInfo) error {
 	h := &narHash{sha256.New(), info.NarSize, c.progress}
-	err := grpcserver.WriteNAR(ctx, h, info.Node, checkedBlobs{c.store.Blobs, c}, checkedDirectories{c.store.Directories, c})
+	err := castorenar.Write(ctx, h, info.Node, checkedBlobs{c.store.Blobs, c}, checkedDirectories{c.store.Directories, c})
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -7,7 +7,9 @@
 // ([castore.Sweeper]) blobs and directories that no store path needs are checked
 // too: the next import would take them for good.
 //
-// Store paths are checked in parallel, one CPU each. What is found is told by
+// Store paths are checked in parallel, one CPU each; when there are fewer left
+// than CPUs, the others hash the blobs of those, which are read once more then.
+// What is found is told by
 // digest, with the store paths that need it. What cannot be read counts as
 // damaged; only the end of the context ends the work.
 //

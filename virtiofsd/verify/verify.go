@@ -167,13 +167,45 @@ func parallel[T any](ctx context.Context, list []T, f func(context.Context, T) e
 	return ctx.Err()
 }
 
-// checkPaths checks every store path. The largest are begun first, so that
-// no CPU is left with one at the end.
+// checkPaths checks every store path. The largest are begun first. A CPU that
+// finds none left hashes blobs of those that others are at: the NAR of a path is
+// hashed by one, its blobs may be by all.
 func (c *checker) checkPaths(ctx context.Context) error {
 	list := slices.Clone(c.infos)
 	slices.SortFunc(list, func(a, b *pathinfo.PathInfo) int { return cmp.Compare(b.NarSize, a.NarSize) })
 	c.report.Paths = len(c.infos) + len(c.badInfos)
-	return parallel(ctx, list, c.path)
+	var mu sync.Mutex
+	var next int
+	done := make([]bool, len(list))
+	take := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		next++
+		return next - 1
+	}
+	workers := make([]int, runtime.GOMAXPROCS(0))
+	return parallel(ctx, workers, func(ctx context.Context, _ int) error {
+		for i := take(); i < len(list); i = take() {
+			if err := c.path(ctx, list[i]); err != nil {
+				return err
+			}
+			mu.Lock()
+			done[i] = true
+			mu.Unlock()
+		}
+		for i, info := range list {
+			mu.Lock()
+			over := done[i]
+			mu.Unlock()
+			if over {
+				continue
+			}
+			if err := c.tree(ctx, info.Node); err != nil { // from its end
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // checkRest checks what no store path needs.

@@ -127,7 +127,7 @@ func testDirectoryRefused(t *testing.T, s castore.DirectoryService) {
 		{"two roots", []*castore.Directory{v.a, v.c, v.b}, "2 roots"},
 		{"unconnected", []*castore.Directory{other, v.leaf}, "2 roots"},
 		{"root not last", []*castore.Directory{v.leaf, overLeaf, v.leaf}, "not the root"},
-		{"child of another size", []*castore.Directory{v.leaf, NewDirectory(t, castore.Entry{Name: "leaf", Node: wrongSize})}, "descendants"},
+		{"child of another size", []*castore.Directory{v.leaf, NewDirectory(t, castore.Entry{Name: "leaf", Node: wrongSize})}, "size"},
 	} {
 		if root, err := PutDirectories(s, tt.dirs...); err == nil || !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: %v, error %v, want %q", tt.name, root, err, tt.err)

@@ -18,7 +18,8 @@
 // the names to the disk (likewise). A blob found to be there already may have
 // been renamed by another process a moment ago: Flush writes its name to the
 // disk too. So that the staging directory and the table of what is in it stay
-// small, a flush also happens by itself every [maxStaged] blobs.
+// small, a flush also begins by itself every [maxStaged] blobs, while others are
+// stored.
 //
 // After the first failed write of contents or names a store refuses further
 // blobs: what a second fsync says after a failed one means nothing on Linux.

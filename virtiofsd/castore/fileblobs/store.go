@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/staging"
 )
 
 // Store is the blob service. Create one with [Open].
@@ -22,16 +23,21 @@ type Store struct {
 	// are on the disk. It is taken before mu.
 	flushing sync.Mutex
 
-	// mu guards what is below. It is held while a staged file is renamed, so
-	// that whoever holds it finds a blob under the one or the other name.
+	// flushes are those that began by themselves. None begins once closed.
+	flushes sync.WaitGroup
+
+	// mu guards what is below.
 	mu      sync.Mutex
-	staging *staging // nil before the first write
+	staging *staging.Dir // nil before the first write
 	staged  map[castore.Digest]uint64
 	unsaved [256]bool // shards with names that may not be on the disk yet
 	newDir  bool      // dir itself was made since the last flush
 	broken  error     // the first failed write to the disk
 	closed  bool
-	limit   int // of staged; [maxStaged] but in tests
+	// background says that one of flushes is under way.
+	background bool
+
+	limit int // of staged; [maxStaged] but in tests
 
 	buffers sync.Pool // of *[]byte with capacity bufferSize
 }
@@ -135,27 +141,36 @@ func (s *Store) Open(ctx context.Context, d castore.Digest) (castore.Blob, error
 // openStaged opens a blob that was not under its name a moment ago.
 func (s *Store) openStaged(d castore.Digest) (*os.File, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if number, ok := s.staged[d]; ok {
-		return os.Open(s.staging.path(number))
+	number, ok := s.staged[d]
+	st := s.staging
+	s.mu.Unlock()
+	if ok {
+		f, err := os.Open(st.Path(number))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
 	}
+	// It has its name by now, if it is there at all.
 	return os.OpenFile(s.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 }
 
 // Close drops what was not flushed.
 func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.flushes.Wait()
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
 	clear(s.staged)
 	if s.staging == nil {
 		return nil
 	}
 	st := s.staging
 	s.staging = nil
-	if err := st.remove(); err != nil {
+	if err := st.Remove(); err != nil {
 		return fmt.Errorf("close blobs: %w", err)
 	}
 	return nil

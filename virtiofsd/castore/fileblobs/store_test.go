@@ -15,6 +15,7 @@ import (
 
 	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/castore/castoretest"
+	"storeboot/virtiofsd/staging"
 )
 
 func mustOpen(t testing.TB, dir string) castore.BlobService {
@@ -52,7 +53,7 @@ func files(t *testing.T, dir string) []string {
 // TestNames holds the promise of the layout: a name is given at a flush, not
 // before, and what was not flushed leaves nothing.
 func TestNames(t *testing.T) {
-	for _, blobs := range []int{1, fewSyncs, fewSyncs + 1, 40} {
+	for _, blobs := range []int{1, staging.FewSyncs, staging.FewSyncs + 1, 40} {
 		dir := t.TempDir()
 		s := mustOpen(t, dir)
 		want := map[string]string{}
@@ -62,7 +63,7 @@ func TestNames(t *testing.T) {
 			want[d.Hex()[:2]+"/"+d.Hex()] = content
 		}
 		for _, f := range files(t, dir) {
-			if !strings.HasPrefix(f, stagingName+"/") {
+			if !strings.HasPrefix(f, staging.Name+"/") {
 				t.Errorf("%d blobs: %s has its name before the flush", blobs, f)
 			}
 		}
@@ -95,17 +96,26 @@ func TestFlushByItself(t *testing.T) {
 	defer s.Close()
 	const limit = 20
 	s.(*Store).limit = limit
-	for i := range limit + 10 {
+	for i := range 5 * limit {
 		castoretest.PutBlob(t, s, fmt.Append(nil, i))
+		s.(*Store).mu.Lock()
+		if n := len(s.(*Store).staged); n >= 2*limit {
+			t.Errorf("%d blobs are staged, want less than %d", n, 2*limit)
+		}
+		s.(*Store).mu.Unlock()
 	}
+	s.(*Store).flushes.Wait()
 	named := 0
 	for _, f := range files(t, dir) {
-		if !strings.HasPrefix(f, stagingName) {
+		if !strings.HasPrefix(f, staging.Name) {
 			named++
 		}
 	}
-	if named != limit {
-		t.Errorf("%d blobs have their names after %d were written, want %d", named, limit+10, limit)
+	if named <= 3*limit {
+		t.Errorf("%d blobs of %d have their names without a flush, want more than %d", named, 5*limit, 3*limit)
+	}
+	if err := s.Flush(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

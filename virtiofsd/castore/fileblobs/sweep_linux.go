@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/staging"
 )
 
 var (
@@ -28,7 +29,7 @@ func (s *Store) touch(d castore.Digest, mtime time.Time) (bool, error) {
 	if time.Since(mtime).Abs() < castore.UsedSlack {
 		return true, nil
 	}
-	shard, err := openLocked(s.shard(d), unix.LOCK_SH)
+	shard, err := staging.OpenLocked(s.shard(d), unix.LOCK_SH)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -121,7 +122,7 @@ func (s *Store) Remove(ctx context.Context, items []castore.Item, before time.Ti
 
 // removeFrom removes items of one shard.
 func (s *Store) removeFrom(items []castore.Item, before time.Time) (removed []castore.Item, err error) {
-	shard, err := openLocked(s.shard(items[0].Digest), unix.LOCK_EX)
+	shard, err := staging.OpenLocked(s.shard(items[0].Digest), unix.LOCK_EX)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -166,7 +167,7 @@ func (s *Store) lock(ctx context.Context, how int) (func(), error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		dir, err := openLocked(s.dir, how|unix.LOCK_NB)
+		dir, err := staging.OpenLocked(s.dir, how|unix.LOCK_NB)
 		if err == nil {
 			return func() { _ = dir.Close() }, nil
 		}

@@ -65,11 +65,11 @@ func (w *writer) Write(p []byte) (int, error) {
 	if w.err = w.spill(); w.err != nil {
 		return 0, w.err
 	}
-	n, err := w.file.Write(p)
-	if err != nil {
+	if _, err := w.file.Write(p); err != nil {
 		w.err = fmt.Errorf("write blob: %w", err)
+		return 0, w.err
 	}
-	return n, w.err
+	return len(p), nil
 }
 
 // spill moves what is in the buffer into a file.
@@ -118,14 +118,11 @@ func (w *writer) Close() (castore.Digest, error) {
 		return castore.Digest{}, fmt.Errorf("write blob: %w", err)
 	}
 	w.file = nil
-	full, err := w.store.stage(d, w.number)
+	staged, err := w.store.stage(d, w.number)
 	if err != nil {
 		return castore.Digest{}, err
 	}
-	if full {
-		err = w.store.Flush(w.ctx)
-	}
-	return d, err
+	return d, w.store.flushSome(w.ctx, staged)
 }
 
 func (w *writer) Abort() {

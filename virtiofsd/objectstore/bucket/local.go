@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"storeboot/virtiofsd/staging"
 )
 
 // maxStaged is how many objects wait for their names before a flush happens by
@@ -42,7 +44,7 @@ type local struct {
 	// mu guards what is below. It is held while a file is renamed, so that
 	// whoever holds it finds an object under the one or the other name.
 	mu      sync.Mutex
-	staging *staging // nil before the first write
+	staging *staging.Dir // nil before the first write
 	staged  map[string]uint64
 	unsaved map[string]bool // directories with names that may not be on the disk
 	broken  error           // the first failed write to the disk
@@ -97,7 +99,7 @@ func (l *local) open(key string) (*os.File, error) {
 	l.mu.Lock()
 	if number, ok := l.staged[key]; ok {
 		defer l.mu.Unlock()
-		return os.Open(l.staging.path(number))
+		return os.Open(l.staging.Path(number))
 	}
 	l.mu.Unlock()
 	return os.Open(l.path(key)) // what was staged a moment ago has its name now
@@ -183,7 +185,7 @@ func (l *local) put(key string, data []byte) (full bool, err error) {
 		return false, errClosed
 	}
 	if old, ok := l.staged[key]; ok { // the later one takes its place
-		_ = os.Remove(l.staging.path(old))
+		_ = os.Remove(l.staging.Path(old))
 	}
 	l.staged[key] = number
 	return len(l.staged) >= maxStaged, nil
@@ -199,16 +201,13 @@ func (l *local) newFile() (*os.File, uint64, error) {
 	case l.broken != nil:
 		return nil, 0, fmt.Errorf("an earlier write failed: %w", l.broken)
 	case l.staging == nil:
-		st, err := newStaging(filepath.Join(l.dir, stagingName))
+		st, err := staging.New(l.dir)
 		if err != nil {
 			return nil, 0, fmt.Errorf("make a staging directory: %w", err)
 		}
 		l.staging = st
 	}
-	number := l.staging.next
-	l.staging.next++
-	f, err := os.OpenFile(l.staging.path(number), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
-	return f, number, err
+	return l.staging.Create()
 }
 
 // Close drops what was not flushed.
@@ -224,7 +223,7 @@ func (l *local) Close() error {
 	}
 	st := l.staging
 	l.staging = nil
-	if err := st.remove(); err != nil {
+	if err := st.Remove(); err != nil {
 		return fmt.Errorf("close bucket: %w", err)
 	}
 	return nil

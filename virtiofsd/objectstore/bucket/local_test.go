@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"storeboot/virtiofsd/staging"
 )
 
 // files are the files below dir, relative to it.
@@ -33,7 +35,7 @@ func files(t *testing.T, dir string) []string {
 // TestNames holds that a file gets its name at a flush and not before, and that
 // what was not flushed leaves nothing.
 func TestNames(t *testing.T) {
-	for _, n := range []int{1, fewSyncs, fewSyncs + 1, 40} {
+	for _, n := range []int{1, staging.FewSyncs, staging.FewSyncs + 1, 40} {
 		dir := t.TempDir()
 		b := open(t, "file://"+dir)
 		var want []string
@@ -45,7 +47,7 @@ func TestNames(t *testing.T) {
 			}
 		}
 		for _, f := range files(t, dir) {
-			if !strings.HasPrefix(f, stagingName) {
+			if !strings.HasPrefix(f, staging.Name) {
 				t.Errorf("%s has its name before the flush", f)
 			}
 		}
@@ -143,7 +145,7 @@ func TestKilled(t *testing.T) {
 		if err := b.Put(t.Context(), fmt.Sprint("round/", round), nil); err != nil {
 			t.Fatal(err)
 		}
-		if dirs, err := os.ReadDir(filepath.Join(dir, stagingName)); err != nil || len(dirs) != 1 {
+		if dirs, err := os.ReadDir(filepath.Join(dir, staging.Name)); err != nil || len(dirs) != 1 {
 			t.Errorf("staging directories %v, %v", dirs, err)
 		}
 		if err := b.Flush(t.Context()); err != nil {

@@ -1,0 +1,6 @@
+//go:build race
+
+package main
+
+// raceDetector says that the test program has the race detector in it.
+const raceDetector = true
