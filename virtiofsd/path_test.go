@@ -52,7 +52,7 @@ func TestPaths(t *testing.T) {
 	if got := must(t, "ls", "-R", p); !strings.Contains(got, "\nsub\nsub/file\nsub/up\n") {
 		t.Errorf("ls -R: %q", got)
 	}
-	if got := must(t, "ls", "-l", p); !strings.Contains(got, "-r-xr-xr-x            7 exe\n") || !strings.Contains(got, "dr-xr-xr-x            2 sub\n") {
+	if got := must(t, "ls", "-l", p); !strings.Contains(got, "-r-xr-xr-x            7 exe\n") || !strings.Contains(got, "dr-xr-xr-x            4 sub\n") {
 		t.Errorf("ls -l: %q", got)
 	}
 	if got := must(t, "ls", p+"/empty") + must(t, "ls", p+"/exe"); got != p+"/exe\n" {
