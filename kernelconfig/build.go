@@ -41,7 +41,7 @@ built is kept by content (in storeboot/kernels of the cache directory), so that
 asking again costs nothing. --lock FILE pins source, options and compiler.
 
 Into the output directory go bzImage (arm64: Image), vmlinux, which cloud-hypervisor
-and QEMU start directly, config, and manifest.json.`,
+and QEMU start directly, config-RELEASE, and manifest.json.`,
 		Example: `  apt-get install linux-source-6.1 make gcc flex bison bc libelf-dev xz-utils
   kernelconfig build --source /usr/src/linux-source-6.1.tar.xz -f virtiofs,qemu -o kernel
   kernelconfig build --source linux-6.12 -f nixos,cloud-hypervisor --lock kernel.lock -o kernel

@@ -52,7 +52,7 @@ type Result struct {
 }
 
 // revision changes with what this package makes of the same inputs.
-const revision = "1"
+const revision = "2"
 
 // Build builds the kernel, unless it is in the cache.
 func Build(ctx context.Context, o Options) (*Result, error) {
@@ -143,7 +143,7 @@ type build struct {
 	runner runner
 }
 
-// run builds into dir: the image, vmlinux, config and manifest.json, and the log
+// run builds into dir: the image, vmlinux, config-RELEASE and manifest.json, and the log
 // until the build has succeeded.
 func (b *build) run(ctx context.Context, dir string) error {
 	work, err := os.MkdirTemp(filepath.Dir(dir), "work-")
@@ -177,7 +177,12 @@ func (b *build) run(ctx context.Context, dir string) error {
 	if err := b.make(ctx, src, out, b.Line, target); err != nil {
 		return b.fail(err, log.Name())
 	}
-	files := map[string]string{target: image, "config": ".config"}
+	img, err := kernelimage.Open(filepath.Join(out, image))
+	if err != nil {
+		return err
+	}
+	// The name under which everything looks for the configuration of a kernel.
+	files := map[string]string{target: image, "config-" + img.Release: ".config"}
 	if b.Arch == fragment.AMD64 {
 		files["vmlinux"] = "arch/x86/boot/compressed/vmlinux.bin" // without symbols
 	}

@@ -95,6 +95,9 @@ func TestBuild(t *testing.T) {
 	if !strings.Contains(strings.Join(lines, "\n"), "kernel/fork.o") {
 		t.Errorf("lines %q", lines)
 	}
+	if _, ok := first.Manifest.Files["config-6.1.192-storeboot"]; !ok {
+		t.Errorf("files %v", first.Manifest.Files)
+	}
 	again, err := Build(ctx, o)
 	if err != nil || !again.Cached || again.Dir != first.Dir {
 		t.Errorf("again: %+v, %v", again, err)

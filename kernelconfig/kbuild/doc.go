@@ -1,7 +1,7 @@
 // Package kbuild builds a Linux kernel from source for a set of fragments, out
 // of tree and reproducibly, and keeps what it built by content:
 //
-//	source, fragments, compiler -> key -> cache/KEY/{bzImage, vmlinux, config, manifest.json}
+//	source, fragments, compiler -> key -> cache/KEY/{bzImage, vmlinux, config-RELEASE, manifest.json}
 //
 // The configuration begins with everything off (make allnoconfig), gets the
 // fragments' options, and is then compared with them: an option that Kconfig
