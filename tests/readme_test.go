@@ -51,7 +51,7 @@ func TestReadmeCommands(t *testing.T) {
 		line, _, _ := strings.Cut(m[2], " #")
 		words := strings.Fields(line)
 		var help []string
-		if len(words) > 0 && regexp.MustCompile(`^[a-z]+$`).MatchString(words[0]) {
+		if len(words) > 0 && regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(words[0]) {
 			help = append(help, words[0])
 		}
 		text := w.must(m[1], append(help, "--help")...)
