@@ -3,6 +3,7 @@ package storefs
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"storeboot/internal/bootproto"
 	"storeboot/virtiofsd/castore"
@@ -32,7 +33,7 @@ type FS struct {
 	blobs *blobCache
 	dirs  *dirCache
 	log   *slog.Logger
-	view  View // set before the first session
+	view  atomic.Pointer[View] // nil: the zero value
 }
 
 const (

@@ -194,7 +194,7 @@ func (m *mount) readDir(in *fuse.ReadIn, add func(e fuse.DirEntry, child castore
 
 // children returns the entries of a directory from position on.
 func (m *mount) children(id, position uint64) (func(yield func(castore.Entry, bool) bool), fuse.Status) {
-	if id == rootID && m.fs.view.HideRoot {
+	if id == rootID && m.fs.shown().HideRoot {
 		return nil, fuse.EPERM
 	}
 	if id == rootID {

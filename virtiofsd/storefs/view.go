@@ -22,18 +22,27 @@ type View struct {
 	Digest func(castore.Digest) string
 }
 
-// Show sets the view. Sessions that there are already must not be in use.
+// Show sets the view, also of the sessions that there are already: but what their
+// kernels have asked before they do not ask again.
 func (fs *FS) Show(v View) {
 	if v.Digest == nil {
 		v.Digest = castore.Digest.String
 	}
-	fs.view = v
+	fs.view.Store(&v)
+}
+
+// shown is the view.
+func (fs *FS) shown() View {
+	if v := fs.view.Load(); v != nil {
+		return *v
+	}
+	return View{}
 }
 
 // digestAttribute is the extended attribute of an inode; "" for none: symlinks
 // and the root have no digest.
 func (m *mount) digestAttribute(id uint64) (name, value string, status fuse.Status) {
-	v := m.fs.view
+	v := m.fs.shown()
 	if v.DigestPrefix == "" {
 		return "", "", fuse.ENOSYS
 	}
