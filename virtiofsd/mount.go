@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -119,6 +120,10 @@ func (o *mountOptions) mount(ctx context.Context, fs *storefs.FS, dir string, lo
 		EnableSymlinkCaching: true,
 		Logger:               slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	})
+	if err != nil && strings.HasSuffix(err.Error(), fuse.Status(syscall.ENODEV).String()) {
+		log.Info("unmounted before the kernel had asked anything", "directory", dir)
+		return nil
+	}
 	if err != nil {
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("%s: %w: root can mount it; others need fusermount3 (apt-get install fuse3)", dir, err)
