@@ -8,9 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
