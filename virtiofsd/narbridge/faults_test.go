@@ -37,7 +37,8 @@ func guarded(t testing.TB) narbridge.Store {
 	return narbridge.Store{Blobs: blobs, Directories: db.Directories(), PathInfos: db.PathInfos()}
 }
 
-// dial makes a connection on which a test writes what it wants.
+// dial makes a connection on which a test writes what it wants. What the bridge
+// never answers is an error after two minutes.
 func dial(t *testing.T, b *bridge) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
@@ -45,7 +46,22 @@ func dial(t *testing.T, b *bridge) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	return c
+}
+
+// inFlight waits until the bridge is at work for n requests, the question itself
+// among them.
+func (b *bridge) inFlight(n int) {
+	b.t.Helper()
+	want := fmt.Sprintf("narbridge_requests_in_flight %d\n", n)
+	for end := time.Now().Add(2 * time.Minute); !strings.Contains(b.get("/metrics").body, want); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("the bridge never had %d requests in flight", n)
+		}
+	}
 }
 
 // TestSlowClient holds that a client who stops in the middle of a body is told
@@ -65,15 +81,13 @@ func TestSlowClient(t *testing.T) {
 	b.mustPut(nar, n)
 	url := b.narURL(n)
 	c = dial(t, b)
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", url); err != nil {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", url); err != nil {
 		t.Fatal(err)
 	}
-	for range 300 { // until the server has given up
-		if strings.Contains(b.get("/metrics").body, "narbridge_requests_in_flight 1\n") {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil { // it has begun to send
+		t.Fatal(err)
 	}
+	b.inFlight(1) // it has given up
 	if got, _ := io.Copy(io.Discard, c); got >= int64(len(nar)) {
 		t.Errorf("a client who takes nothing was sent all %d bytes", got)
 	}
@@ -186,18 +200,12 @@ func TestShutdown(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	nar := fileNAR(t, "x", false)
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	under := &bridge{good.Store, "http://" + l.Addr().String(), good.table, t}
+	c := dial(t, under)
 	if _, err := fmt.Fprintf(c, "PUT /nar/%s.nar HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", sum(nar), len(nar), nar[:50]); err != nil {
 		t.Fatal(err)
 	}
-	under := &bridge{good.Store, "http://" + l.Addr().String(), good.table, t}
-	for !strings.Contains(under.get("/metrics").body, "narbridge_requests_in_flight 2\n") {
-		time.Sleep(5 * time.Millisecond)
-	}
+	under.inFlight(2)
 	down := make(chan struct{})
 	go func() {
 		s.Shutdown(t.Context())
