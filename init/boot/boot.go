@@ -154,6 +154,7 @@ func (b *boot) failed(step string, err error) bootproto.Report {
 // lost, and the report is the last word.
 func (b *boot) end(r bootproto.Report) {
 	b.sys.EndProcesses()
+	b.sys.DrainOutput(outputLimit)
 	if b.console != nil {
 		if err := b.console.Restore(); err != nil {
 			b.log.warning("drain the console: " + err.Error())
@@ -161,6 +162,10 @@ func (b *boot) end(r bootproto.Report) {
 	}
 	b.sendReport(r)
 }
+
+// outputLimit is how long the end waits until a port has taken what programs
+// have written: a pipe's worth at most, but its reader may be slow.
+const outputLimit = time.Minute
 
 // readParameters reads the kernel command line and the specifications of the
 // initramfs, and settles the mode.

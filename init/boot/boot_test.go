@@ -63,6 +63,7 @@ func TestPlan(t *testing.T) {
 		"wait",
 		"wait",
 		"end processes",
+		"drain output",
 		"restore",
 		"report",
 		"power off",
@@ -308,7 +309,7 @@ func TestReportChannels(t *testing.T) {
 	if s := f.terminal.out.String(); !strings.HasPrefix(s, "\n"+bootproto.ReportMark+"{") || strings.Count(s, "\n") != 2 {
 		t.Errorf("console %q", s)
 	}
-	if got := f.made("restore", "terminal", "output", "drain", "power"); !slices.Equal(got, []string{"terminal /dev/hvc0", "restore", "terminal /dev/console", "output", "drain", "power off"}) {
+	if got := f.made("restore", "terminal", "output", "drain", "power"); !slices.Equal(got, []string{"terminal /dev/hvc0", "drain output", "restore", "terminal /dev/console", "output", "drain", "power off"}) {
 		t.Errorf("calls %q", got)
 	}
 	// With no channel at all there is still the kernel log, and an end.

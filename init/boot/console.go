@@ -41,7 +41,7 @@ func (b *boot) openConsole() error {
 		}
 		return nil
 	}
-	if b.params.Console == "" && b.run == nil {
+	if b.params.Console == "" && (b.run == nil || b.run.Stdout == bootproto.OutputPort && b.run.Stderr == bootproto.OutputPort) {
 		return nil
 	}
 	if err := b.console.Raw(); err != nil {

@@ -39,6 +39,8 @@ type fakeSystem struct {
 	panicAt  string   // the call that panics
 	stopped  string   // why the machine is to be powered off
 	output   []string // of programs with a Log
+	lines    []string // that devices send
+	gone     bool     // processes have ended when a signal is sent
 	environ  []string
 	disks    []string // the files that are disks
 	onSleep  func()
@@ -144,6 +146,37 @@ func (f *fakeSystem) KillAfter(pid int, limit time.Duration) func() bool {
 func (f *fakeSystem) MemoryFile(name, text string) (int, error) {
 	return 9, f.call("memory file %s %q", name, text)
 }
+
+func (f *fakeSystem) Process(pid int) (Process, error) {
+	return fakeProcess{f, pid}, f.call("process %d", pid)
+}
+
+func (f *fakeSystem) Lines(p string, take func(string)) error {
+	if err := f.call("lines %s", p); err != nil {
+		return err
+	}
+	for _, l := range f.lines {
+		take(l)
+	}
+	return nil
+}
+
+type fakeProcess struct {
+	f   *fakeSystem
+	pid int
+}
+
+func (p fakeProcess) Signal(signal int) error {
+	if err := p.f.call("signal %d %d", p.pid, signal); err != nil {
+		return err
+	}
+	if p.f.gone {
+		return syscall.ESRCH
+	}
+	return nil
+}
+
+func (p fakeProcess) Close() error { return p.f.call("close process %d", p.pid) }
 
 type fakeFile struct{ *strings.Reader }
 
@@ -307,6 +340,9 @@ func (t *fakeTerminal) Write(p []byte) (int, error) {
 func (t *fakeTerminal) Raw() error { return t.f.call("raw") }
 func (t *fakeTerminal) Cooked(rows, columns int) error {
 	return t.f.call("cooked %d %d", rows, columns)
+}
+func (t *fakeTerminal) Resize(rows, columns int) error {
+	return t.f.call("resize %d %d", rows, columns)
 }
 func (t *fakeTerminal) TakeControl() error { return t.f.call("control") }
 func (t *fakeTerminal) Drain() error       { return t.f.call("drain") }

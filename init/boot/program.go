@@ -70,6 +70,12 @@ func (b *boot) execute(argv []string) error {
 			p.Dir = b.run.Dir
 		}
 		p.User = b.run.User
+		if p.Stdout, err = b.output(b.run.Stdout, bootproto.StdoutPortName); err != nil {
+			return err
+		}
+		if p.Stderr, err = b.output(b.run.Stderr, bootproto.StderrPortName); err != nil {
+			return err
+		}
 	}
 	if st, err := b.sys.Stat(p.Dir); err != nil {
 		return &failure{statusNotExecutable, fmt.Errorf("working directory %s: %w", p.Dir, err)}
@@ -84,6 +90,13 @@ func (b *boot) execute(argv []string) error {
 	tooLong := func() bool { return false }
 	if b.run != nil && b.run.LimitMillis > 0 {
 		tooLong = b.sys.KillAfter(pid, time.Duration(b.run.LimitMillis)*time.Millisecond)
+	}
+	if b.run != nil && b.run.Control {
+		stop, err := b.obey(pid)
+		if err != nil {
+			b.log.warning("the launcher's words do not reach the program: " + err.Error())
+		}
+		defer stop()
 	}
 	status, err := b.waitFor1(pid)
 	late := tooLong()
@@ -108,6 +121,14 @@ func (b *boot) input(stdin bootproto.Stdin) (string, error) {
 	return "", nil
 }
 
+// output returns the path of where the program is to write, "" for the console.
+func (b *boot) output(to bootproto.Output, port string) (string, error) {
+	if to != bootproto.OutputPort {
+		return "", nil
+	}
+	return b.findPort(port)
+}
+
 // findPort waits for the virtio-serial port of that name, and returns its
 // device.
 func (b *boot) findPort(name string) (device string, err error) {
@@ -120,7 +141,7 @@ func (b *boot) findPort(name string) (device string, err error) {
 				}
 			}
 		}
-		return true, fmt.Errorf("the machine has no virtio-serial port %s for the program's input, or the initrd lacks the module virtio_console", name)
+		return true, fmt.Errorf("the machine has no virtio-serial port %s, or the initrd lacks the module virtio_console", name)
 	})
 	return device, err
 }

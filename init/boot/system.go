@@ -76,8 +76,13 @@ type System interface {
 	// that the process has ended, and returns whether it was killed for this.
 	KillAfter(pid int, limit time.Duration) (done func() bool)
 	// DrainOutput waits, no longer than limit, until the output of the last
-	// program with a Log was read to its end.
+	// program with a Log or a port was passed on to its end.
 	DrainOutput(limit time.Duration)
+	// Process is the process pid, a child that was not reaped yet.
+	Process(pid int) (Process, error)
+	// Lines gives each line that the device at path sends to f, in another
+	// goroutine, until the device ends.
+	Lines(path string, f func(line string)) error
 	// EndProcesses ends every process but this one, within a bounded time.
 	EndProcesses()
 	// MemoryFile makes a nameless file with the text, which a program that is
@@ -119,6 +124,13 @@ type Store interface {
 	Report(report []byte) error
 }
 
+// Process is a process whose number may be another's once it has ended.
+type Process interface {
+	// Signal sends a signal; ESRCH says that the process has ended.
+	Signal(signal int) error
+	Close() error
+}
+
 // Terminal is a console device; it need not be a terminal.
 type Terminal interface {
 	io.Writer
@@ -127,6 +139,8 @@ type Terminal interface {
 	Raw() error
 	// Cooked sets line mode with echo, and the size if it is not 0 by 0.
 	Cooked(rows, columns int) error
+	// Resize sets the size, which the programs on it hear of.
+	Resize(rows, columns int) error
 	// TakeControl makes it the controlling terminal of this session.
 	TakeControl() error
 	// Drain waits until everything written has left the machine.
@@ -144,6 +158,10 @@ type Program struct {
 	// names a file or device for it.
 	Terminal Terminal
 	Input    string
+	// Stdout and Stderr name devices that take the program's output instead of
+	// Terminal. It is written through a pipe: the device can be opened once, and
+	// what a program does to its output must not be done to the device.
+	Stdout, Stderr string
 	// Session gives the program a session of its own, without a terminal.
 	// Otherwise it is in that of PID 1.
 	Session bool

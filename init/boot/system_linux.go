@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -30,8 +31,9 @@ func Machine() {
 // machine is the real System.
 type machine struct {
 	stop stopper
-	// output is closed when the output of the last program with a Log was read.
-	output chan struct{}
+	// output is done when the output of the last program was passed on, as far as
+	// that is ours to do.
+	output *sync.WaitGroup
 }
 
 // retry repeats a system call that a signal interrupted: the Go runtime sends

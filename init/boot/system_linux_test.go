@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -247,4 +248,138 @@ func TestMachineTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	passes("a\nb", "a\r\nb")
+	if err := console.Resize(40, 120); err != nil {
+		t.Fatal(err)
+	}
+	if rows, columns, err := pty.Getsize(guest); err != nil || rows != 40 || columns != 120 {
+		t.Errorf("resized to %d x %d, %v", rows, columns, err)
+	}
+}
+
+// TestMachineOutput gives a program two outputs of its own.
+func TestMachineOutput(t *testing.T) {
+	m := new(machine)
+	console, err := m.OpenTerminal("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := map[string]string{"out": "", "err": ""}
+	for name := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid, err := m.Start(&Program{
+		Argv:     []string{"/bin/sh", "-c", "head -c 3000000 /dev/zero; echo again >/dev/stdout; echo bad >&2"},
+		Env:      []string{"PATH=/usr/bin:/bin"},
+		Dir:      "/",
+		Terminal: console, Input: "/dev/null", Session: true,
+		Stdout: filepath.Join(dir, "out"), Stderr: filepath.Join(dir, "err"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, status, err := m.Wait(); err != nil || got != pid || status != (ExitStatus{}) {
+		t.Errorf("%d ended with %+v, %v", got, status, err)
+	}
+	m.DrainOutput(time.Minute)
+	for name := range files {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = strings.TrimLeft(string(text), "\x00")
+		if n := len(text) - len(files[name]); name == "out" && n != 3000000 {
+			t.Errorf("%d bytes came out", n)
+		}
+	}
+	if files["out"] != "again\n" || files["err"] != "bad\n" {
+		t.Errorf("output %q", files)
+	}
+	if _, err := m.Start(&Program{Argv: []string{"/bin/true"}, Dir: "/", Terminal: console, Stdout: "/no/such/device"}); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("without its device: %v", err)
+	}
+	m.DrainOutput(time.Minute) // of a program that did not start
+}
+
+// TestPassOn moves data to what splice(2) cannot write to.
+func TestPassOn(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "out")
+	to, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := bytes.Repeat([]byte("0123456789"), 100_000)
+	go func() {
+		_, _ = w.Write(data)
+		_ = w.Close()
+	}()
+	from, err := unix.Dup(int(r.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	passOn(to, from)
+	_ = unix.Close(from)
+	if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, %v; want %d", len(got), err, len(data))
+	}
+}
+
+// TestMachineControl holds that lines of a device arrive, and signals.
+func TestMachineControl(t *testing.T) {
+	m := new(machine)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	lines := make(chan string, 2)
+	if err := m.Lines(fifo, func(s string) { lines <- s }); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"a", "", "b c"} {
+		if _, err := w.WriteString(s + "\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-lines; got != s {
+			t.Errorf("line %q, want %q", got, s)
+		}
+	}
+	if err := m.Lines(filepath.Join(fifo, "x"), nil); err == nil {
+		t.Error("lines of nothing")
+	}
+	console, err := m.OpenTerminal("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := m.Start(&Program{Argv: []string{"/bin/sleep", "100"}, Dir: "/", Terminal: console})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.Process(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Signal(10); err != nil {
+		t.Error(err)
+	}
+	if _, status, err := m.Wait(); err != nil || status.Signal != 10 {
+		t.Errorf("%+v, %v", status, err)
+	}
+	if err := p.Signal(10); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("a signal to what has ended: %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -75,6 +75,13 @@ func (d *device) Cooked(rows, columns int) error {
 	if rows == 0 && columns == 0 {
 		return nil
 	}
+	return d.Resize(rows, columns)
+}
+
+func (d *device) Resize(rows, columns int) error {
+	if d.found == nil {
+		return nil
+	}
 	return retryErr(func() error {
 		return unix.IoctlSetWinsize(d.fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(rows), Col: uint16(columns)})
 	})

@@ -83,8 +83,24 @@ const (
 	StdinPort Stdin = "port"
 )
 
-// StdinPortName is the name of the virtio-serial port of [StdinPort].
-const StdinPortName = "storeboot.stdin"
+// Output is where a program writes.
+type Output string
+
+const (
+	OutputConsole Output = "console" // the console
+	// OutputPort is a virtio-serial port of its own: bytes pass unchanged, and
+	// in large pieces, where a console takes 16 at a time.
+	OutputPort Output = "port"
+)
+
+// Names of the virtio-serial ports of [StdinPort], of [OutputPort] for standard
+// output and error, and of [RunSpec].Control.
+const (
+	StdinPortName   = "storeboot.stdin"
+	StdoutPortName  = "storeboot.stdout"
+	StderrPortName  = "storeboot.stderr"
+	ControlPortName = "storeboot.control"
+)
 
 // RunSpec is what the launcher tells init to run: the whole of it, free of the
 // length and quoting limits of the command line. The launcher appends it to
@@ -96,6 +112,12 @@ type RunSpec struct {
 	Dir     string   `json:"dir,omitempty"` // working directory, default /
 	// Stdin defaults to StdinConsole.
 	Stdin Stdin `json:"stdin,omitempty"`
+	// Stdout and Stderr default to OutputConsole.
+	Stdout Output `json:"stdout,omitempty"`
+	Stderr Output `json:"stderr,omitempty"`
+	// Control says that there is a port ControlPortName, on which the launcher
+	// sends lines of JSON, each a [Control], as long as the program runs.
+	Control bool `json:"control,omitempty"`
 	// Terminal says that a person sits at the console: it stays in line mode
 	// with echo. Otherwise output passes through it unchanged.
 	Terminal bool `json:"terminal,omitempty"`
@@ -217,13 +239,20 @@ func (s *RunSpec) Check() error {
 	default:
 		return fmt.Errorf("stdin %q: want %s, %s or %s", s.Stdin, StdinConsole, StdinNull, StdinPort)
 	}
+	for _, o := range []struct {
+		name string
+		to   Output
+	}{{"stdout", s.Stdout}, {"stderr", s.Stderr}} {
+		switch o.to {
+		case "", OutputConsole, OutputPort:
+		default:
+			return fmt.Errorf("%s %q: want %s or %s", o.name, o.to, OutputConsole, OutputPort)
+		}
+	}
 	if s.LimitMillis < 0 {
 		return fmt.Errorf("limit_ms %d: want 0 or more", s.LimitMillis)
 	}
-	if s.Rows < 0 || s.Rows > 65535 || s.Columns < 0 || s.Columns > 65535 {
-		return fmt.Errorf("terminal size %d x %d: want 0 to 65535", s.Columns, s.Rows)
-	}
-	return nil
+	return checkSize(s.Rows, s.Columns)
 }
 
 func checkVersion(v int) error {
