@@ -36,6 +36,7 @@ type machineOptions struct {
 	pathInfos      string
 	substituters   []string
 	trustedKeys    string
+	fetchTimeout   string
 	virtiofsd      string
 	mkinitrd       string
 	defaultsFailed error
@@ -74,6 +75,7 @@ func (o *machineOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.pathInfos, "path-info-service-addr", "", "`ADDRESS` of the path infos ($PATH_INFO_SERVICE_ADDR)")
 	f.StringArrayVar(&o.substituters, "substituter", nil, "fetch what the store lacks from this Nix binary cache when the guest asks for it, an `ADDRESS` as https://cache.nixos.org (may be repeated)")
 	f.StringVar(&o.trustedKeys, "trusted-public-keys", "", "trust what these `KEYS` have signed in the substituters (NAME:BASE64, with spaces between)")
+	f.StringVar(&o.fetchTimeout, "fetch-timeout", "", "give the guest EIO for a path that the substituters have not brought after this `TIME` (default: 5m)")
 	f.StringVar(&o.virtiofsd, "virtiofsd", "", "store daemon `FILE` (default: beside launcher, or in $PATH)")
 	f.StringVar(&o.mkinitrd, "mkinitrd", "", "initrd builder `FILE` (default: beside launcher, or in $PATH)")
 	f.SortFlags = false
@@ -104,6 +106,11 @@ func (o *machineOptions) check() (vmm.Size, error) {
 	if o.trustedKeys != "" && len(o.substituters) == 0 {
 		return 0, cli.Usagef("--trusted-public-keys needs --substituter")
 	}
+	if o.fetchTimeout != "" {
+		if d, err := time.ParseDuration(o.fetchTimeout); err != nil || d < 0 {
+			return 0, cli.Usagef("--fetch-timeout %q: want a time such as 30s or 5m", o.fetchTimeout)
+		}
+	}
 	p, err := bootproto.ParseCommandLine(o.cmdline)
 	switch {
 	case err != nil:
@@ -129,7 +136,7 @@ func (o *machineOptions) daemonArgs() []string {
 	for _, f := range []struct{ name, value string }{
 		{"--store", o.store}, {"--blob-service-addr", o.blobs},
 		{"--directory-service-addr", o.directories}, {"--path-info-service-addr", o.pathInfos},
-		{"--trusted-public-keys", o.trustedKeys},
+		{"--trusted-public-keys", o.trustedKeys}, {"--fetch-timeout", o.fetchTimeout},
 	} {
 		if f.value != "" {
 			args = append(args, f.name, f.value)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,7 +118,7 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 		return err
 	}
 	defer endProgress()
-	if err := requirePaths(ctx, store.PathInfos, o.require); err != nil {
+	if err := requirePaths(ctx, store, o.require); err != nil {
 		return err
 	}
 	fs := storefs.New(storefs.Store{Blobs: store.Blobs, Directories: store.Directories, PathInfos: store.PathInfos}, log)
@@ -140,14 +141,16 @@ func listen(o *serveOptions) (*net.UnixListener, error) {
 }
 
 // requirePaths fails for the first of paths that is not in the store.
-func requirePaths(ctx context.Context, infos pathinfo.Service, paths []string) error {
+func requirePaths(ctx context.Context, store *storeaddr.Store, paths []string) error {
 	for _, path := range paths {
 		p, _, err := storepath.ParseAbsolute(path)
 		if err != nil {
 			return cli.Usagef("--require: %w", err)
 		}
-		info, err := infos.Get(ctx, p.Hash)
+		info, err := store.PathInfos.Get(ctx, p.Hash)
 		switch {
+		case errors.Is(err, pathinfo.ErrNotFound) && len(store.Substitutes()) > 0:
+			return fmt.Errorf("store path %s is neither in the store nor in %s", p.Absolute(), strings.Join(store.Caches(), ", "))
 		case errors.Is(err, pathinfo.ErrNotFound) || err == nil && info.StorePath != p:
 			return fmt.Errorf("store path %s is not in the store: import it with 'virtiofsd import' or 'virtiofsd copy --from-nix'", p.Absolute())
 		case err != nil:

@@ -26,7 +26,7 @@ type builder struct {
 	ctx         context.Context
 	log         *slog.Logger             // may be nil
 	composition *composition.Composition // nil if the store has none
-	prefetch    bool                     // fetch ahead from binary caches
+	limits      Substituters             // of what is fetched from binary caches
 	root        *Store                   // whose blobs and directories are open when path infos are
 
 	blobServices      map[string]castore.BlobService // by reference, as are those that follow

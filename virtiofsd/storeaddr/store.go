@@ -158,7 +158,9 @@ func (s *Store) open(a Addresses) (err error) {
 		return err
 	}
 	s.built.root = &Store{Blobs: s.Blobs, Directories: s.Directories}
-	s.built.prefetch = a.Substituters != nil && a.Substituters.Prefetch
+	if a.Substituters != nil {
+		s.built.limits = *a.Substituters
+	}
 	if s.PathInfos, err = s.built.pathInfos(a.PathInfos); err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package storeaddr
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -20,23 +22,30 @@ type Substituters struct {
 	Keys string
 	// Prefetch fetches what the paths that are read refer to.
 	Prefetch bool
+	// Wait is how long a reader waits for a path, without end if 0; Limit is how
+	// long the download of a path may take, the default of package substitute if
+	// 0.
+	Wait, Limit time.Duration
 }
 
 // AddReadFlags adds the flags of [Addresses.AddFlags] and those of caches that
-// paths are fetched from when they are read. With prefetch a flag says whether
-// what they refer to is fetched too.
-func (a *Addresses) AddReadFlags(f *pflag.FlagSet, prefetch bool) {
+// paths are fetched from when they are read. With serves there are flags for
+// those who read on behalf of others: whether what paths refer to is fetched
+// too, and how long others wait.
+func (a *Addresses) AddReadFlags(f *pflag.FlagSet, serves bool) {
 	a.AddFlags(f)
-	a.AddSubstituterFlags(f, prefetch)
+	a.AddSubstituterFlags(f, serves)
 }
 
 // AddSubstituterFlags adds the flags of caches alone.
-func (a *Addresses) AddSubstituterFlags(f *pflag.FlagSet, prefetch bool) {
+func (a *Addresses) AddSubstituterFlags(f *pflag.FlagSet, serves bool) {
 	s := &Substituters{}
 	a.Substituters = s
 	f.StringArrayVar(&s.Addresses, "substituter", nil, "fetch paths that the store lacks from this Nix binary cache, an `ADDRESS` as https://cache.nixos.org, file:///DIR, s3://BUCKET (may be repeated)")
 	f.StringVar(&s.Keys, "trusted-public-keys", "", "trust what these `KEYS` have signed in any substituter (NAME:BASE64, with spaces between)")
-	if prefetch {
+	f.DurationVar(&s.Limit, "fetch-limit", substitute.DefaultPathTimeout, "give up the download of a path after this `TIME`, however it goes on (what stands still ends by itself, see timeout and stall-timeout of addresses)")
+	if serves {
+		f.DurationVar(&s.Wait, "fetch-timeout", substitute.DefaultWait, "fail a read (a guest sees EIO) when the path that it needs has not come after this `TIME`, such as 30s or 5m; the download goes on, for a later read (0: wait until it ends)")
 		f.BoolVar(&s.Prefetch, "prefetch", true, "fetch from the substituters, in the background, what paths refer to that are read")
 	}
 }
@@ -49,6 +58,9 @@ func (s *Substituters) parse() ([]binarycache.Address, error) {
 	keys, err := pathinfo.ParsePublicKeys(s.Keys)
 	if err != nil {
 		return nil, err
+	}
+	if s.Wait < 0 || s.Limit < 0 {
+		return nil, errors.New("the times to wait for a path and to give it up after (--fetch-timeout, --fetch-limit) cannot be negative")
 	}
 	var all []binarycache.Address
 	for _, addr := range s.Addresses {
@@ -116,7 +128,7 @@ func (b *builder) substitute(into *Store, near pathinfo.Service, addresses []bin
 		sources = append(sources, source)
 	}
 	store := substitute.Store{Blobs: into.Blobs, Directories: into.Directories, PathInfos: near}
-	s, err := substitute.New(store, sources, substitute.Options{Log: b.log, Prefetch: b.prefetch})
+	s, err := substitute.New(store, sources, substitute.Options{Log: b.log, Prefetch: b.limits.Prefetch, Wait: b.limits.Wait, PathTimeout: b.limits.Limit})
 	if err != nil {
 		return nil, err
 	}
@@ -150,3 +162,13 @@ func (b *builder) binaryCache(a address, near pathinfo.Service) (pathinfo.Servic
 
 // Substitutes are the services that fetch paths from caches.
 func (s *Store) Substitutes() []*substitute.Service { return s.built.substitutes }
+
+// Caches are the addresses, without parameters, of the binary caches that paths
+// are fetched from.
+func (s *Store) Caches() []string {
+	var list []string
+	for _, service := range s.built.substitutes {
+		list = append(list, service.Caches()...)
+	}
+	return list
+}

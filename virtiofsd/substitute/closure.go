@@ -254,15 +254,7 @@ func (s *Service) fetchPlanned(ctx context.Context, p *planned, all map[storepat
 		}
 		return nil
 	}
-	result := s.fly(p.path.Hash, func(work context.Context) (*pathinfo.PathInfo, error) {
-		work, cancel := context.WithCancel(work)
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
+	return s.fly(ctx, p.path.Hash, 0, func(work context.Context) (*pathinfo.PathInfo, error) {
 		return s.fetch(work, p.path.Hash, p.from, before)
 	})
-	r := <-result
-	if r.Err != nil {
-		return nil, r.Err
-	}
-	return r.Val.(*pathinfo.PathInfo), nil
 }

@@ -7,7 +7,10 @@
 // taken: its NAR is ingested as it comes, its size, hash and content address are
 // compared with the narinfo, and only then, with all of it on the disk, the path
 // info is put into the store. Who asks for a path meanwhile waits for the same
-// download. That a path is in no cache is remembered for a while.
+// download, which ends early when all who wait have gone away (the end of their
+// contexts), but not when they only wait no longer (Options.Wait): a guest that
+// was told EIO finds it there when it tries again. That a path is in no cache is
+// remembered for a while.
 //
 // With Prefetch, the references of each path that is asked for are fetched in
 // the background, those of the first first, then theirs. [Service.Fetch] fetches

@@ -87,7 +87,7 @@ func (p *prefetcher) run() {
 		}
 		info, err := s.local(s.ctx, path.Hash)
 		if errors.Is(err, pathinfo.ErrNotFound) {
-			info, err = s.get(s.ctx, path.Hash, nil)
+			info, err = s.get(s.ctx, path.Hash, 0, nil)
 		}
 		if s.ctx.Err() != nil {
 			return

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"storeboot/internal/storepath"
 	"storeboot/virtiofsd/binarycache"
 	"storeboot/virtiofsd/castore"
@@ -25,8 +23,13 @@ const (
 	demandSlots, prefetchSlots = 8, 4
 	// downTime is how long a cache that cannot be reached is left alone.
 	downTime = 10 * time.Second
-	// DefaultPathTimeout is the limit of time for one path.
-	DefaultPathTimeout = 30 * time.Minute
+	// DefaultPathTimeout is the limit of time for one path: what moves at all is
+	// not given up lightly, since it would begin at the start again.
+	DefaultPathTimeout = 2 * time.Hour
+	// DefaultWait is a good Options.Wait for who reads on behalf of a guest:
+	// longer than a cache is tried that does not answer (about 3 minutes), shorter
+	// than a person's patience.
+	DefaultWait = 5 * time.Minute
 	// DefaultNegativeTTL is how long a path that no cache has is taken for
 	// missing.
 	DefaultNegativeTTL = time.Minute
@@ -57,7 +60,11 @@ type Options struct {
 	Log *slog.Logger
 	// Prefetch fetches what the paths that are asked for refer to.
 	Prefetch bool
-	// PathTimeout is how long one path may take; 0: DefaultPathTimeout.
+	// Wait is how long Get waits for a path, which goes on being fetched; 0: for
+	// as long as that takes.
+	Wait time.Duration
+	// PathTimeout is how long the download of one path may take; 0:
+	// DefaultPathTimeout.
 	PathTimeout time.Duration
 	// NegativeTTL is how long a path that no cache has is taken for missing; 0:
 	// DefaultNegativeTTL.
@@ -77,7 +84,7 @@ type Service struct {
 	closing sync.RWMutex // held while work begins
 	work    sync.WaitGroup
 
-	flights  singleflight.Group
+	flights  flights
 	demand   chan struct{} // holds one for each download under way
 	missing  *missing
 	prefetch *prefetcher
@@ -114,7 +121,7 @@ func New(store Store, sources []Source, o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{store: store, near: near, lazy: lazy, o: o, demand: make(chan struct{}, demandSlots), missing: newMissing(o.NegativeTTL)}
+	s := &Service{store: store, near: near, lazy: lazy, o: o, demand: make(chan struct{}, demandSlots), missing: newMissing(o.NegativeTTL), flights: flights{all: map[storepath.Hash]*flight{}}}
 	for _, src := range sources {
 		if err := src.Cache.Address().CheckTrust(); err != nil {
 			return nil, err
@@ -131,11 +138,20 @@ func New(store Store, sources []Source, o Options) (*Service, error) {
 	return s, nil
 }
 
+// Caches are the addresses of the sources, without parameters.
+func (s *Service) Caches() []string {
+	var list []string
+	for _, src := range s.sources {
+		list = append(list, src.Cache.String())
+	}
+	return list
+}
+
 // Get implements [pathinfo.Service]. What is not in the store is fetched.
 func (s *Service) Get(ctx context.Context, hash storepath.Hash) (*pathinfo.PathInfo, error) {
 	p, err := s.local(ctx, hash)
 	if errors.Is(err, pathinfo.ErrNotFound) {
-		p, err = s.get(ctx, hash, s.demand)
+		p, err = s.get(ctx, hash, s.o.Wait, s.demand)
 		if err == nil && s.prefetch == nil {
 			s.counts.known.Add(1)
 			s.counts.done.Add(1)
@@ -158,13 +174,13 @@ func (s *Service) local(ctx context.Context, hash storepath.Hash) (*pathinfo.Pat
 	return p, err
 }
 
-// get fetches a path that is not in the store, once for all who ask. slots bounds
-// how many are fetched.
-func (s *Service) get(ctx context.Context, hash storepath.Hash, slots chan struct{}) (*pathinfo.PathInfo, error) {
+// get fetches a path that is not in the store, once for all who ask, and waits
+// for it, without end if wait is 0. slots bounds how many are fetched.
+func (s *Service) get(ctx context.Context, hash storepath.Hash, wait time.Duration, slots chan struct{}) (*pathinfo.PathInfo, error) {
 	if s.missing.has(hash) {
 		return nil, fmt.Errorf("path info %s: %w", hash, pathinfo.ErrNotFound)
 	}
-	result := s.fly(hash, func(ctx context.Context) (*pathinfo.PathInfo, error) {
+	return s.fly(ctx, hash, wait, func(ctx context.Context) (*pathinfo.PathInfo, error) {
 		// It may have come since the caller looked.
 		if p, err := s.local(ctx, hash); !errors.Is(err, pathinfo.ErrNotFound) {
 			return p, err
@@ -179,42 +195,6 @@ func (s *Service) get(ctx context.Context, hash storepath.Hash, slots chan struc
 		}
 		return s.fetch(ctx, hash, nil, nil)
 	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		return r.Val.(*pathinfo.PathInfo), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-var errClosed = errors.New("the substituters are closed")
-
-// fly does work on a path unless it is being done. The work goes on when nobody
-// waits any more: the next who asks has it then.
-func (s *Service) fly(hash storepath.Hash, work func(context.Context) (*pathinfo.PathInfo, error)) <-chan singleflight.Result {
-	return s.flights.DoChan(string(hash[:]), func() (any, error) {
-		if !s.begin() {
-			return nil, errClosed
-		}
-		defer s.work.Done()
-		ctx, cancel := context.WithTimeoutCause(s.ctx, s.o.PathTimeout, fmt.Errorf("fetching it took more than %v", s.o.PathTimeout))
-		defer cancel()
-		return work(ctx)
-	})
-}
-
-// begin says whether work may begin, which ends with work.Done.
-func (s *Service) begin() bool {
-	s.closing.RLock()
-	defer s.closing.RUnlock()
-	if s.ctx.Err() != nil {
-		return false
-	}
-	s.work.Add(1)
-	return true
 }
 
 // Put implements [pathinfo.Service].

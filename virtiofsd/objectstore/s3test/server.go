@@ -54,6 +54,9 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
+// Credentials are those of the server.
+func Credentials() (accessKeyID, secretAccessKey string) { return accessKey, secretKey }
+
 // Run starts the program, at the start and after Kill.
 func (s *Server) Run(t testing.TB) {
 	t.Helper()
