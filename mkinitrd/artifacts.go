@@ -3,12 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,18 +62,22 @@ type artifactWriter struct {
 	options image.Options
 	limit   int64
 	limitAt string
-	size    int64 // of the image's file
-	sum     hash.Hash
-	check   *buildCheck // reads the initrd too; nil: none does
+	size    int64     // of the image's file
+	sum     hash.Hash // of the file; nil: nobody asks for it
+	cache   *gobuild.Cache
+	log     *slog.Logger
 }
 
-func (o buildOptions) writer(ctx context.Context, t *templates.Template, cache *gobuild.Cache, codec compress.Codec) *artifactWriter {
-	w := &artifactWriter{o: o, limit: t.MaxSize, limitAt: t.MaxSizeAt.String(), sum: sha256.New()}
+func (o buildOptions) writer(t *templates.Template, cache *gobuild.Cache, codec compress.Codec, log *slog.Logger) *artifactWriter {
+	w := &artifactWriter{o: o, limit: t.MaxSize, limitAt: t.MaxSizeAt.String(), cache: cache, log: log}
+	if o.manifest.file != "" || o.manifest.sbom != "" {
+		w.sum = sha256.New()
+	}
 	if o.maxSize > 0 {
 		w.limit, w.limitAt = int64(o.maxSize), "--max-size"
 	}
 	w.options = image.Options{Codec: codec, Level: o.level, Keep: func(key string, build func(string) error) (string, error) {
-		return cache.Keep(ctx, key, "segment", build)
+		return cache.Keep(key, "segment", build)
 	}}
 	return w
 }
@@ -85,19 +89,22 @@ func (w *artifactWriter) write(img *image.Image, k *kernel, out io.Writer) error
 			return err
 		}
 	}
+	if w.sum != nil {
+		out = io.MultiWriter(out, w.sum)
+	}
 	if !w.o.uki.enabled {
-		return w.writeInitrd(img, io.MultiWriter(out, w.sum))
+		return w.writeInitrd(img, k, out)
 	}
 	parts, err := w.o.uki.parts(k)
 	if err != nil {
 		return err
 	}
 	var initrd bytes.Buffer
-	if err := w.writeInitrd(img, &initrd); err != nil {
+	if err := w.writeInitrd(img, k, &initrd); err != nil {
 		return err
 	}
 	parts.Initrd = initrd.Bytes()
-	c := &sizeCounter{w: io.MultiWriter(out, w.sum)}
+	c := &sizeCounter{w: out}
 	if err := uki.Write(c, parts); err != nil {
 		return err
 	}
@@ -105,10 +112,19 @@ func (w *artifactWriter) write(img *image.Image, k *kernel, out io.Writer) error
 	return nil
 }
 
-// writeInitrd writes the initrd, and holds its limit.
-func (w *artifactWriter) writeInitrd(img *image.Image, out io.Writer) error {
-	if w.check != nil {
-		out = io.MultiWriter(out, w.check)
+// writeInitrd writes the initrd, holds its limit, and that the kernel boots it.
+func (w *artifactWriter) writeInitrd(img *image.Image, k *kernel, out io.Writer) error {
+	var check *buildCheck
+	if !w.o.noCheck {
+		key, err := img.Key(w.options)
+		if err != nil {
+			return err
+		}
+		if check, err = startCheck(k, key, w.cache); err != nil {
+			return err
+		}
+		defer check.stop()
+		out = io.MultiWriter(out, check)
 	}
 	c := &sizeCounter{w: out}
 	buffered := bufio.NewWriterSize(c, 1<<20)
@@ -121,6 +137,9 @@ func (w *artifactWriter) writeInitrd(img *image.Image, out io.Writer) error {
 	w.size = c.n
 	if w.limit > 0 && c.n > w.limit {
 		return fmt.Errorf("%s: the image has %d bytes, and may have %d: see what they are with mkinitrd size, or raise max_size", w.limitAt, c.n, w.limit)
+	}
+	if check != nil {
+		return check.finish(w.log)
 	}
 	return nil
 }

@@ -159,20 +159,9 @@ func (o buildOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("build: interrupted: %w", err)
 	}
-	w := o.writer(ctx, tmpl, cache, codec)
-	if !o.noCheck {
-		if w.check, err = startCheck(k); err != nil {
-			return fmt.Errorf("build: %w", err)
-		}
-		defer w.check.stop()
-	}
+	w := o.writer(tmpl, cache, codec, log)
 	if err := w.write(img, k, out); err != nil {
 		return fmt.Errorf("build %s: %w", o.output, err)
-	}
-	if w.check != nil {
-		if err := w.check.finish(log); err != nil {
-			return fmt.Errorf("build %s: %w", o.output, err)
-		}
 	}
 	if err := out.commit(); err != nil {
 		return fmt.Errorf("build: %w", err)

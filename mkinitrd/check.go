@@ -179,7 +179,7 @@ func findBootKernel(path, config, modules string, find func(path, release string
 	if modules == "" {
 		return k, nil
 	}
-	data, err := os.ReadFile(filepath.Join(modules, "modules.builtin"))
+	data, err := os.ReadFile(filepath.Join(modules, builtinList))
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
 	}

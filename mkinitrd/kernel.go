@@ -20,6 +20,8 @@ import (
 const (
 	bootDir    = "/boot"
 	modulesDir = "/lib/modules"
+	// builtinList is the file of a modules directory that lists what is built in.
+	builtinList = "modules.builtin"
 )
 
 // kernel is what an image is built for.
@@ -29,6 +31,14 @@ type kernel struct {
 	arch    string
 	modules *kmod.Index // nil: all is built in
 	chosen  bool        // by us
+}
+
+// dir is where the modules are; "" if there are none.
+func (k *kernel) dir() string {
+	if k.modules == nil {
+		return ""
+	}
+	return k.modules.Dir()
 }
 
 // findKernel decides on the kernel and its modules.

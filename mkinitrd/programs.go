@@ -99,7 +99,7 @@ func (f *programFinder) own(ctx context.Context, name, dir string) (string, erro
 	if !cannotBuild(err) {
 		return file, err
 	}
-	carried, carriedErr := f.carried(ctx, name)
+	carried, carriedErr := f.carried(name)
 	if carriedErr != nil {
 		return "", fmt.Errorf("find %s: %w, and %w", name, carriedErr, err)
 	}
@@ -121,17 +121,17 @@ func (f *programFinder) busybox(ctx context.Context, names []string) (string, er
 			return "", fmt.Errorf("find command %s: not one that this mkinitrd carries, and %w", n, err)
 		}
 	}
-	return f.carried(ctx, prebuilt.Busybox)
+	return f.carried(prebuilt.Busybox)
 }
 
 // carried unpacks a program that is part of this one, once.
-func (f *programFinder) carried(ctx context.Context, name string) (string, error) {
+func (f *programFinder) carried(name string) (string, error) {
 	data, err := prebuilt.Program(f.arch, name)
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(data)
-	return f.cache.Keep(ctx, hex.EncodeToString(sum[:20]), name, func(file string) error { return prebuilt.Unpack(data, file) })
+	return f.cache.Keep(hex.EncodeToString(sum[:20]), name, func(file string) error { return prebuilt.Unpack(data, file) })
 }
 
 // init is built from source, or carried, or, where that cannot be, the one that

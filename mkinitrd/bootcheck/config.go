@@ -50,11 +50,18 @@ func ReadConfig(path string) (*Config, error) {
 	return &Config{from, c}, nil
 }
 
+// ConfigsBeside are the files that may be the configuration of the kernel image
+// at path, the first that exists.
+func ConfigsBeside(path, release string) []string {
+	dir := filepath.Dir(path)
+	return []string{filepath.Join(dir, "config-"+release), filepath.Join(dir, ".config")}
+}
+
 // ConfigBeside reads the configuration beside the kernel image at path,
 // config-RELEASE or .config. It is nil where there is none.
 func ConfigBeside(path, release string) (*Config, error) {
-	for _, name := range []string{"config-" + release, ".config"} {
-		c, err := ReadConfig(filepath.Join(filepath.Dir(path), name))
+	for _, name := range ConfigsBeside(path, release) {
+		c, err := ReadConfig(name)
 		if !errors.Is(err, os.ErrNotExist) {
 			return c, err
 		}

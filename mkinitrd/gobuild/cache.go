@@ -31,16 +31,35 @@ func NewCache(dir string) (*Cache, error) {
 	return &Cache{dir: dir}, nil
 }
 
+// Dir is the cache's directory.
+func (c *Cache) Dir() string { return c.dir }
+
 // Keep returns the file of that key, which build makes if it is not there; it
-// may be given the key of anything that is a function of it. The file must not
-// be changed.
-func (c *Cache) Keep(ctx context.Context, key, name string, build func(file string) error) (string, error) {
-	return c.file(ctx, key, name, build)
+// may be given the key of anything that is a function of it. Several may be
+// made at the same time, also the same one twice. The file must not be changed.
+func (c *Cache) Keep(key, name string, build func(file string) error) (string, error) {
+	path := c.path(key, name)
+	if c.has(path) {
+		return path, nil
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return "", err
+	}
+	return path, c.make(path, build)
 }
 
-// file returns the program of that key, which build makes if it is not there.
+// Find returns the file of that key, and whether it is there.
+func (c *Cache) Find(key, name string) (string, bool) {
+	path := c.path(key, name)
+	return path, c.has(path)
+}
+
+func (c *Cache) path(key, name string) string { return filepath.Join(c.dir, key+"-"+name) }
+
+// file returns the program of that key, which build makes if it is not there,
+// and no other process makes it: what a compiler does is not done twice.
 func (c *Cache) file(ctx context.Context, key, name string, build func(out string) error) (string, error) {
-	path := filepath.Join(c.dir, key+"-"+name)
+	path := c.path(key, name)
 	if c.has(path) {
 		return path, nil
 	}
@@ -55,23 +74,39 @@ func (c *Cache) file(ctx context.Context, key, name string, build func(out strin
 	if c.has(path) {
 		return path, nil // another process was faster
 	}
+	return path, c.make(path, build)
+}
+
+// make has build make a file, which appears at path whole, on the disk, or not
+// at all.
+func (c *Cache) make(path string, build func(file string) error) error {
 	tmp, err := os.MkdirTemp(c.dir, "build-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(tmp)
-	out := filepath.Join(tmp, name)
+	out := filepath.Join(tmp, "out")
 	if err := build(out); err != nil {
-		return "", err
+		return err
 	}
-	if err := os.Chmod(out, 0o755); err != nil {
-		return "", err
+	// A name without its contents, after a power cut, would be taken for what
+	// was built.
+	f, err := os.Open(out)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Chmod(0o755); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
 	}
 	if err := os.Rename(out, path); err != nil {
-		return "", err
+		return err
 	}
 	c.trim()
-	return path, nil
+	return nil
 }
 
 // has says whether the program is there, and notes that it was used: once a
@@ -88,7 +123,7 @@ func (c *Cache) has(path string) bool {
 }
 
 // trim removes programs that were not used for long, and what killed builds
-// left. It is called with the lock held.
+// left. Others may do the same at the same time.
 func (c *Cache) trim() {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {

@@ -25,6 +25,8 @@ type Segment struct {
 	// Archive is a file that is the segment, as it is; Entries then only say
 	// what is in it.
 	Archive string
+
+	key string // of its bytes, once it is known
 }
 
 // Entry is a file in an image. Its data is Data, or the content of File, a file

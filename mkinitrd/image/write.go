@@ -15,7 +15,8 @@ import (
 	"storeboot/mkinitrd/compress"
 )
 
-// Options say how an image is written.
+// Options say how an image is written; they are the same for all that is done
+// with one image.
 type Options struct {
 	Codec compress.Codec
 	Level int // 0 is the codec's default
@@ -121,12 +122,11 @@ func (s *Segment) held(o Options) (func(io.Writer) error, error) {
 			return err
 		}, nil
 	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%s %s %d %s\n", keepVersion, o.Codec, o.Level, codecVersion())
-	if err := s.write(h); err != nil {
+	key, err := s.keyOf(o)
+	if err != nil {
 		return nil, err
 	}
-	file, err := o.Keep(hex.EncodeToString(h.Sum(nil)[:20]), func(file string) error {
+	file, err := o.Keep(key, func(file string) error {
 		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 		if err != nil {
 			return err
@@ -141,6 +141,45 @@ func (s *Segment) held(o Options) (func(io.Writer) error, error) {
 		return nil, err
 	}
 	return func(w io.Writer) error { return copyFile(w, file) }, nil
+}
+
+// Key returns what is the same only for images that are written as the same
+// bytes. It reads all that the image is made of, but compresses nothing.
+func (i *Image) Key(o Options) (string, error) {
+	h := sha256.New()
+	for n := range i.Segments {
+		key, err := i.Segments[n].keyOf(o)
+		if err != nil {
+			return "", fmt.Errorf("read what the image is made of: %w", err)
+		}
+		fmt.Fprintln(h, key)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:20]), nil
+}
+
+// keyOf is the key of the segment's bytes, which is found once.
+func (s *Segment) keyOf(o Options) (string, error) {
+	if s.key != "" {
+		return s.key, nil
+	}
+	h := sha256.New()
+	var err error
+	if s.Archive != "" {
+		fmt.Fprintln(h, keepVersion, "archive")
+		err = s.copyArchive(h)
+	} else {
+		codec, level := o.Codec, o.Level
+		if s.Raw {
+			codec, level = compress.None, 0
+		}
+		fmt.Fprintf(h, "%s %s %d %s\n", keepVersion, codec, level, codecVersion())
+		err = s.write(h)
+	}
+	if err != nil {
+		return "", err
+	}
+	s.key = hex.EncodeToString(h.Sum(nil)[:20])
+	return s.key, nil
 }
 
 func (s *Segment) compress(w io.Writer, o Options) error {
