@@ -42,7 +42,7 @@ writes one with an example for each):
   run          the program of mode run: argv, env, dir
   directories  list of: path, mode, owner
   files        list of: source (relative to the template) or text, path, mode, owner
-  trees        list of: source, path, owner; all below a directory
+  trees        list of: source, path, owner, modes; all below a directory
   symlinks     list of: path, target, owner
   devices      list of: path, type (char, block, fifo), major, minor, mode, owner
   archives     initramfs files that become segments: source, early

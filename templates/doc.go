@@ -44,10 +44,14 @@
 //	files:
 //	  - source: motd              # relative to the template
 //	    path: /etc/motd
-//	    mode: 0600                # default: 0755 for what is executable, or 0644
+//	    mode: 0600                # default: 0755 for what is executable, or 0644,
+//	                              #   with setuid and setgid
 //	  - {text: "hello\n", path: /etc/issue}
 //	trees:
-//	  - {source: ./root, path: /} # all below it; links are kept
+//	  - source: ./root            # all below it; links are kept
+//	    path: /
+//	    modes: keep               # default usual: 0755 or 0644, with the bits
+//	                              #   setuid, setgid (of files) and sticky
 //	symlinks:
 //	  - path: /bin/bash
 //	    target: sh

@@ -51,6 +51,11 @@ func (d *decoder) tree(n ast.Node) (Tree, error) {
 			return err
 		},
 		"owner": d.owner(&x.Owner),
+		"modes": func(n ast.Node) error {
+			s, err := d.choice(n, "modes", "usual", "keep")
+			x.KeepModes = s == "keep"
+			return err
+		},
 	}, "source", "path")
 	return x, err
 }

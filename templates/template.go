@@ -131,10 +131,13 @@ type File struct {
 
 // Tree is a directory of this machine with all that is below it.
 type Tree struct {
-	Source string   `json:"source"`
-	Path   string   `json:"path"` // may be "/"
-	Owner  Owner    `json:"owner,omitzero"`
-	At     Position `json:"-"`
+	Source string `json:"source"`
+	Path   string `json:"path"` // may be "/"
+	Owner  Owner  `json:"owner,omitzero"`
+	// KeepModes takes all permission bits as they are; if not, they are those
+	// that no umask decides on.
+	KeepModes bool     `json:"keepModes,omitempty"`
+	At        Position `json:"-"`
 }
 
 // Symlink is a symbolic link in the image.

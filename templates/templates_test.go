@@ -70,7 +70,7 @@ files:
       hello ${who}
       again
 trees:
-  - {source: root, path: /}
+  - {source: root, path: /, modes: keep}
 symlinks:
   - {path: /a, target: b, owner: 1:2}
 devices:
@@ -165,7 +165,7 @@ func TestParseEverything(t *testing.T) {
 		MaxSize:     8 << 20,
 		Directories: []Directory{{Path: "/data", Mode: 0o755, Owner: Owner{1000, 100}}},
 		Files:       []File{{Text: &text, Path: "/etc/text"}, {Text: &block, Path: "/etc/block"}},
-		Trees:       []Tree{{Source: "root", Path: "/"}},
+		Trees:       []Tree{{Source: "root", Path: "/", KeepModes: true}},
 		Symlinks:    []Symlink{{Path: "/a", Target: "b", Owner: Owner{1, 2}}},
 		Devices:     []Device{{Path: "/dev/kmsg", Type: "char", Major: 1, Minor: 11, Mode: 0o600}, {Path: "/dev/pipe", Type: "fifo", Mode: 0o644}},
 		Archives:    []Archive{{Source: "base.cpio"}, {Source: "acpi.cpio", Early: true}},
@@ -220,6 +220,7 @@ func TestErrors(t *testing.T) {
 		{"fifo with numbers", "devices:\n  - {path: /x, type: fifo, major: 1}\n", "a fifo has no numbers"},
 		{"device type", "devices:\n  - {path: /x, type: chr}\n", "want char, block, fifo"},
 		{"large number", "devices:\n  - {path: /x, type: char, major: 1, minor: 9999999}\n", "want a number, 0 to"},
+		{"modes", "trees:\n  - {source: x, path: /x, modes: all}\n", `modes "all"`},
 		{"owner", "directories:\n  - {path: /x, owner: root}\n", `owner "root": want UID:GID`},
 		{"firmware leads out", "firmware: [../x]\n", "below the firmware directory"},
 		{"microcode", "microcode: [via]\n", "want intel, amd"},

@@ -88,13 +88,34 @@ func addFile(t *tree, f templates.File) error {
 	return t.file(f.Path, perm, f.Source, Reason{Why: "file " + f.Source, At: f.At.String()})
 }
 
-// permissions are one of the two usual ones: the umask of whoever made the file
-// must not show.
+// permissions are one of the two usual ones, since the umask of whoever made
+// the file must not show, and the bits that no umask sets: setuid and setgid of
+// a file; that of a directory comes from the one above it. A sticky directory
+// is open to all: that is what the bit is for.
 func permissions(st fs.FileInfo) uint32 {
-	if st.Mode()&0o100 != 0 {
+	switch {
+	case st.IsDir() && st.Mode()&fs.ModeSticky != 0:
+		return 0o1777
+	case st.IsDir():
 		return 0o755
+	case st.Mode()&0o100 != 0:
+		return 0o755 | allPermissions(st)&0o6000
 	}
 	return 0o644
+}
+
+// allPermissions are the 12 bits of the file's mode.
+func allPermissions(st fs.FileInfo) uint32 {
+	perm := uint32(st.Mode().Perm())
+	for _, b := range []struct {
+		mode fs.FileMode
+		bit  uint32
+	}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}} {
+		if st.Mode()&b.mode != 0 {
+			perm |= b.bit
+		}
+	}
+	return perm
 }
 
 // addTree adds a directory with all that is below it. What has several names
@@ -118,10 +139,10 @@ func addTree(t *tree, x templates.Tree) error {
 		}
 		place := path.Join(x.Path, filepath.ToSlash(rel))
 		if place == "/" {
-			return nil
+			return nil // the kernel has made it
 		}
 		why.Origin = file
-		if err := addNode(t, place, file, d, why); err != nil {
+		if err := addNode(t, place, file, x.KeepModes, why); err != nil {
 			return err
 		}
 		t.own(place, x.Owner.UID, x.Owner.GID)
@@ -130,7 +151,7 @@ func addTree(t *tree, x templates.Tree) error {
 }
 
 // addNode adds one node of a tree as what it is.
-func addNode(t *tree, place, file string, d fs.DirEntry, why Reason) error {
+func addNode(t *tree, place, file string, keepModes bool, why Reason) error {
 	st, err := os.Lstat(file)
 	if err != nil {
 		return err
@@ -139,14 +160,18 @@ func addNode(t *tree, place, file string, d fs.DirEntry, why Reason) error {
 	if !ok {
 		return errors.New("not a Unix file system")
 	}
+	perm := permissions(st)
+	if keepModes {
+		perm = allPermissions(st)
+	}
 	switch mode := st.Mode(); {
 	case mode.IsDir():
-		if old := t.entries[place]; old != nil && old.IsDir() {
+		if old := t.entries[place]; old != nil && old.IsDir() && !keepModes {
 			return nil // with the mode that it has
 		}
-		return t.directory(place, 0o755, why)
+		return t.directory(place, perm, why)
 	case mode.IsRegular():
-		if err := t.file(place, permissions(st), file, why); err != nil {
+		if err := t.file(place, perm, file, why); err != nil {
 			return err
 		}
 		if sys.Nlink > 1 {
@@ -160,13 +185,13 @@ func addNode(t *tree, place, file string, d fs.DirEntry, why Reason) error {
 		}
 		return t.symlink(place, target, why)
 	case mode&fs.ModeNamedPipe != 0:
-		return t.device(place, newc.TypeFIFO|uint32(mode.Perm()), 0, 0, why)
+		return t.device(place, newc.TypeFIFO|allPermissions(st), 0, 0, why)
 	case mode&fs.ModeDevice != 0:
 		typ := uint32(newc.TypeBlock)
 		if mode&fs.ModeCharDevice != 0 {
 			typ = newc.TypeChar
 		}
-		return t.device(place, typ|uint32(mode.Perm()), unix.Major(uint64(sys.Rdev)), unix.Minor(uint64(sys.Rdev)), why)
+		return t.device(place, typ|allPermissions(st), unix.Major(uint64(sys.Rdev)), unix.Minor(uint64(sys.Rdev)), why)
 	}
 	return fmt.Errorf("%s: is a socket, which an image cannot have", file)
 }

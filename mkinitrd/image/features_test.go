@@ -40,6 +40,38 @@ func (w *world) build(text string, change func(*Builder)) *Image {
 	return img
 }
 
+// TestTreeModes holds which permission bits of a tree are in the image.
+func TestTreeModes(t *testing.T) {
+	w := newWorld(t)
+	old := syscall.Umask(0o022)
+	defer syscall.Umask(old)
+	for name, perm := range map[string]os.FileMode{
+		"root/su": 0o755 | os.ModeSetuid, "root/write": 0o755 | os.ModeSetgid, "root/secret": 0o400,
+		"root/private/x": 0o640 | os.ModeSetuid, "root/shared/x": 0o777, "root/open/x": 0o644,
+	} {
+		w.write(name, []byte(name))
+		if err := os.Chmod(w.path(name), perm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, perm := range map[string]os.FileMode{"private": 0o700, "shared": 0o775 | os.ModeSetgid, "open": 0o777 | os.ModeSticky} {
+		if err := os.Chmod(w.path("root/"+name), perm); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := entries(w.build("trees: [{source: root, path: /a}, {source: root, path: /b, modes: keep}]\nfiles: [{source: root/su, path: /su}]\n", nil))
+	for path, want := range map[string]uint32{
+		"/su": 0o4755, "/a/su": 0o4755, "/a/write": 0o2755, "/a/secret": 0o644, "/a/private": 0o755, "/a/private/x": 0o644,
+		"/a/shared": 0o755, "/a/shared/x": 0o755, "/a/open": 0o1777,
+		"/b/su": 0o4755, "/b/write": 0o2755, "/b/secret": 0o400, "/b/private": 0o700, "/b/private/x": 0o4640,
+		"/b/shared": 0o2775, "/b/shared/x": 0o777, "/b/open": 0o1777,
+	} {
+		if e, ok := got[path]; !ok || e.Perm() != want {
+			t.Errorf("%s: mode %04o, want %04o", path, e.Perm(), want)
+		}
+	}
+}
+
 func TestContents(t *testing.T) {
 	w := newWorld(t)
 	w.write("root/etc/conf", []byte("x"))
