@@ -215,8 +215,8 @@ func (s *server) serveConn(ctx context.Context, conn *net.UnixConn) {
 			s.events.send(bootproto.Event{Kind: bootproto.EventReport, Connection: n, Report: r})
 		},
 	}
-	session := s.fs.NewSession(ctx, 1+requestQueues, events, log)
-	if err := vhostuser.NewBackend(conn, 1+requestQueues, session.Handle, log).Serve(ctx); err != nil {
+	session := s.fs.NewSession(events, log)
+	if err := vhostuser.NewBackend(conn, session.Device(1+requestQueues), log).Serve(ctx); err != nil {
 		log.Error("connection ended", "error", err)
 	}
 	log.Debug("disconnected")

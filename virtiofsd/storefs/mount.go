@@ -8,6 +8,7 @@ import (
 
 	"storeboot/internal/bootproto"
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/vhostuser"
 )
 
 // mount is the file system as one guest has mounted it, from a FUSE_INIT to the
@@ -15,17 +16,26 @@ import (
 type mount struct {
 	fuse.RawFileSystem // the default: ENOSYS
 
-	ctx    context.Context
-	fs     *FS
-	inodes *inodeTable
-	root   *root
-	report func(*bootproto.Report)
+	ctx     context.Context    // of the request; ends look-ups that it waits for
+	request *vhostuser.Request // nil if none of a guest's
+	fs      *FS
+	inodes  *inodeTable
+	root    *root
+	report  func(*bootproto.Report)
 }
 
 func newMount(ctx context.Context, fs *FS, report func(*bootproto.Report)) *mount {
 	return &mount{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		ctx:           ctx, fs: fs, inodes: newInodeTable(), root: newRoot(fs.store.PathInfos), report: report,
+	}
+}
+
+// blocks is to be called before the request waits for anything but a local file:
+// others of its queue go on then.
+func (m *mount) blocks() {
+	if m.request != nil {
+		m.request.Blocks()
 	}
 }
 

@@ -1,6 +1,7 @@
 package storefs
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"storeboot/virtiofsd/vhostuser"
 )
 
 const (
@@ -23,86 +26,124 @@ const (
 	inHeaderSize  = 40
 	outHeaderSize = 16
 
-	opInit        = 26
-	opDestroy     = 38
-	opForget      = 2
-	opBatchForget = 42
+	opInit    = 26
+	opDestroy = 38
 )
 
-// Session handles the FUSE requests of one VMM's connection. Its Handle method
-// is a vhostuser.Handler.
+// Session handles the FUSE requests of one VMM's connection.
 type Session struct {
-	ctx    context.Context
-	fs     *FS
-	events Events
-	log    *slog.Logger
-	// buffers hold the request that a queue is at, out of the guest's reach.
-	buffers [][]byte
-	current atomic.Pointer[served] // nil before FUSE_INIT
+	fs      *FS
+	events  Events
+	log     *slog.Logger
+	current atomic.Pointer[served]
 }
 
-// served is a mount with the protocol in front of it.
+// served is a mount, and the FUSE_INIT that began it.
 type served struct {
-	mount  *mount
+	mount *mount
+	init  []byte
+}
+
+// handler is what one goroutine has to itself (vhostuser.Request.Scratch): room
+// for a request out of the guest's reach, and the mount with the protocol in
+// front of it, which knows the request that is being handled.
+type handler struct {
+	buffer []byte
+	of     *served
+	mount  mount
 	server *fuse.ProtocolServer
 }
 
-// NewSession makes a session for a device with that many queues. ctx ends the
-// look-ups that a request may wait for.
-func (fs *FS) NewSession(ctx context.Context, queues int, events Events, log *slog.Logger) *Session {
-	return &Session{ctx: ctx, fs: fs, events: events, log: log, buffers: make([][]byte, queues)}
+// NewSession makes a session.
+func (fs *FS) NewSession(events Events, log *slog.Logger) *Session {
+	s := &Session{fs: fs, events: events, log: log}
+	s.current.Store(s.newMount(assumedInit()))
+	return s
+}
+
+// Device is the session as a device with that many queues.
+func (s *Session) Device(queues int) vhostuser.Device {
+	return vhostuser.Device{Queues: queues, Handle: s.Handle}
 }
 
 // Handle answers one request.
-func (s *Session) Handle(queue int, readable, writable [][]byte) int {
-	req, whole := s.copyIn(queue, readable)
+func (s *Session) Handle(r *vhostuser.Request) int {
+	h, _ := r.Scratch.(*handler)
+	if h == nil {
+		h = &handler{buffer: make([]byte, maxRequest)}
+		r.Scratch = h
+	}
+	req, whole := copyIn(h.buffer, r.Readable)
 	if len(req) < inHeaderSize {
 		return 0
 	}
 	opcode := binary.LittleEndian.Uint32(req[4:])
 	if !whole {
-		return errorReply(writable, req, syscall.EROFS)
+		return errorReply(r.Writable, req, syscall.EROFS)
 	}
 	if opcode == opInit {
 		if errno := checkInit(req); errno != 0 {
-			return errorReply(writable, req, errno)
+			return errorReply(r.Writable, req, errno)
 		}
-		s.current.Store(s.newMount())
+		s.current.Store(s.newMount(bytes.Clone(req)))
 	}
-	current := s.current.Load()
-	if current == nil {
-		if opcode == opForget || opcode == opBatchForget {
-			return 0
-		}
-		return errorReply(writable, req, syscall.ENOTCONN)
+	if current := s.current.Load(); h.of != current {
+		h.join(current, s.log)
 	}
-	n, status := current.server.HandleRequest([][]byte{req}, trim(writable, maxReply))
+	h.mount.ctx, h.mount.request = r.Context(), r
+	n, status := h.server.HandleRequest([][]byte{req}, trim(r.Writable, maxReply))
 	if status != fuse.OK {
-		return errorReply(writable, req, syscall.Errno(status))
+		return errorReply(r.Writable, req, syscall.Errno(status))
 	}
 	switch {
 	case opcode == opInit && s.events.Mounted != nil:
 		s.events.Mounted()
-	case opcode == opDestroy:
-		s.current.Store(nil)
+	case opcode == opDestroy: // what the guest knew it has forgotten
+		s.current.Store(s.newMount(assumedInit()))
 	}
 	return n
 }
 
-// newMount begins a mount. A guest that boots again on the same connection
-// sends a second FUSE_INIT and knows nothing of the inodes of the first.
-func (s *Session) newMount() *served {
-	m := newMount(s.ctx, s.fs, s.events.Report)
-	return &served{m, fuse.NewProtocolServer(m, &fuse.MountOptions{
+// join makes the handler one of a mount's: what was negotiated for the mount is
+// so for its server.
+func (h *handler) join(to *served, log *slog.Logger) {
+	h.of, h.mount = to, *to.mount
+	h.server = fuse.NewProtocolServer(&h.mount, &fuse.MountOptions{
 		MaxWrite:             maxIO,
 		EnableSymlinkCaching: true,
-		Logger:               slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	})}
+		Logger:               slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	})
+	var answer [outHeaderSize + 64]byte
+	_, _ = h.server.HandleRequest([][]byte{to.init}, [][]byte{answer[:outHeaderSize], answer[outHeaderSize:]})
 }
+
+// newMount begins a mount. A guest that boots again on the same connection
+// sends a second FUSE_INIT and knows nothing of the inodes of the first.
+func (s *Session) newMount(init []byte) *served {
+	return &served{newMount(context.Background(), s.fs, s.events.Report), init}
+}
+
+// assumedInit is the FUSE_INIT of a guest that sends none: it had sent it to the
+// daemon that was here before. No kernel with virtio-fs says less.
+func assumedInit() []byte {
+	const flags = fuse.CAP_ASYNC_READ | fuse.CAP_BIG_WRITES | fuse.CAP_READDIRPLUS | fuse.CAP_PARALLEL_DIROPS |
+		fuse.CAP_NO_OPEN_SUPPORT | fuse.CAP_MAX_PAGES | fuse.CAP_CACHE_SYMLINKS | fuse.CAP_NO_OPENDIR_SUPPORT
+	b := make([]byte, inHeaderSize+16)
+	for i, v := range []uint32{uint32(len(b)), opInit, 1, 0, rootID} {
+		binary.LittleEndian.PutUint32(b[4*i:], v)
+	}
+	for i, v := range []uint32{7, minMinor, 1 << 20, flags} {
+		binary.LittleEndian.PutUint32(b[inHeaderSize+4*i:], v)
+	}
+	return b
+}
+
+// minMinor is the minor version of Linux 5.4, the first with virtio-fs.
+const minMinor = 31
 
 // checkInit refuses versions of the protocol that no kernel with virtio-fs has.
 func checkInit(req []byte) syscall.Errno {
-	const major, minMinor = 7, 31 // Linux 5.4, the first with virtio-fs
+	const major = 7
 	if len(req) < inHeaderSize+8 {
 		return syscall.EINVAL
 	}
@@ -112,13 +153,10 @@ func checkInit(req []byte) syscall.Errno {
 	return 0
 }
 
-// copyIn copies a request out of guest memory, so that what is checked is what
-// is used. Of one that is longer than maxRequest only that much is there.
-func (s *Session) copyIn(queue int, readable [][]byte) (req []byte, whole bool) {
-	if s.buffers[queue] == nil {
-		s.buffers[queue] = make([]byte, maxRequest)
-	}
-	buf, n := s.buffers[queue], 0
+// copyIn copies a request out of guest memory to buf, so that what is checked is
+// what is used. Of one that is longer only that much is there.
+func copyIn(buf []byte, readable [][]byte) (req []byte, whole bool) {
+	n := 0
 	for _, b := range readable {
 		k := copy(buf[n:], b)
 		n += k

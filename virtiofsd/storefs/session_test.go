@@ -1,12 +1,12 @@
 package storefs
 
 import (
-	"context"
 	"encoding/binary"
 	"log/slog"
 	"slices"
 	"testing"
 
+	"storeboot/virtiofsd/vhostuser"
 	vt "storeboot/virtiofsd/vhostuser/vhostusertest"
 )
 
@@ -28,14 +28,17 @@ func FuzzHandle(f *testing.F) {
 	p := w.add("x", tree{"f": "text", "d/g": "more", "l": "-> t"})
 	fs := New(w.store, slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, req []byte, room int) {
-		s := fs.NewSession(context.Background(), 1, Events{}, slog.New(slog.DiscardHandler))
+		s := fs.NewSession(Events{}, slog.New(slog.DiscardHandler))
+		handle := func(readable, writable [][]byte) int {
+			return s.Handle(&vhostuser.Request{Readable: readable, Writable: writable})
+		}
 		initPayload := make([]byte, 64)
 		initPayload[0], initPayload[4] = 7, 37
 		out := make([]byte, min(max(room, 0), 1<<20))
-		s.Handle(0, [][]byte{header(vt.FuseInit, 1, initPayload...)}, [][]byte{make([]byte, 16), make([]byte, 64)})
-		s.Handle(0, [][]byte{header(vt.FuseLookup, 1, append([]byte(p), 0)...)}, [][]byte{make([]byte, 16), make([]byte, 128)})
-		s.Handle(0, [][]byte{header(vt.FuseReaddirplus, 2, readIn(0, 4096)...)}, [][]byte{make([]byte, 16), make([]byte, 4096)})
-		if n := s.Handle(0, slices.Collect(slices.Chunk(req, 50)), [][]byte{out[:len(out)/2], out[len(out)/2:]}); n < 0 || n > len(out) {
+		handle([][]byte{header(vt.FuseInit, 1, initPayload...)}, [][]byte{make([]byte, 16), make([]byte, 64)})
+		handle([][]byte{header(vt.FuseLookup, 1, append([]byte(p), 0)...)}, [][]byte{make([]byte, 16), make([]byte, 128)})
+		handle([][]byte{header(vt.FuseReaddirplus, 2, readIn(0, 4096)...)}, [][]byte{make([]byte, 16), make([]byte, 4096)})
+		if n := handle(slices.Collect(slices.Chunk(req, 50)), [][]byte{out[:len(out)/2], out[len(out)/2:]}); n < 0 || n > len(out) {
 			t.Fatalf("%d bytes written of %d", n, len(out))
 		}
 	})

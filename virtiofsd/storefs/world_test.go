@@ -58,11 +58,11 @@ func newWorld(t testing.TB, store Store) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	log := slog.New(slog.DiscardHandler)
-	w.session = w.fs.NewSession(ctx, 3, Events{
+	w.session = w.fs.NewSession(Events{
 		Mounted: func() { w.mu.Lock(); w.mounts++; w.mu.Unlock() },
 		Report:  func(r *bootproto.Report) { w.mu.Lock(); w.reports = append(w.reports, r); w.mu.Unlock() },
 	}, log)
-	backend := vhostuser.NewBackend(unixConn(t, fds[0]), 3, w.session.Handle, log)
+	backend := vhostuser.NewBackend(unixConn(t, fds[0]), w.session.Device(3), log)
 	go func() { done <- backend.Serve(ctx) }()
 	w.front, err = vt.New(unixConn(t, fds[1]), 32<<20)
 	if err != nil {

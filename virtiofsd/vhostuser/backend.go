@@ -9,16 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"storeboot/virtiofsd/virtqueue"
 )
-
-// Handler handles one request of a queue: readable is what the guest wrote,
-// writable where the answer goes; both are guest memory, which the guest may
-// change at any time, and valid during the call only. It returns how many bytes
-// at the beginning of writable it wrote. Calls for one queue come one after
-// another, those for several queues at once.
-type Handler func(queue int, readable, writable [][]byte) int
 
 // MaxQueues is the most queues of a device.
 const MaxQueues = 256
@@ -40,24 +34,31 @@ const (
 // Backend serves one connection.
 type Backend struct {
 	conn   *net.UnixConn
-	handle Handler
+	device Device
 	log    *slog.Logger
+	ctx    context.Context // of the connection
 
 	features uint64
 	protocol uint64
 	memory   memoryMap
 	vrings   []*vring
 
+	monitor   monitor
+	workers   sync.WaitGroup
+	lateCount atomic.Int32 // requests that are handled outside of their loops
+	freeMu    sync.Mutex
+	free      []*worker
+
 	failMu sync.Mutex
 	fail   error // why a queue broke
 }
 
 // NewBackend makes the back end of conn, which it closes at the end of
-// [Backend.Serve]. queues is how many queues the device has, 1 to MaxQueues.
-func NewBackend(conn *net.UnixConn, queues int, handle Handler, log *slog.Logger) *Backend {
-	b := &Backend{conn: conn, handle: handle, log: log}
-	for i := range min(max(queues, 1), MaxQueues) {
-		b.vrings = append(b.vrings, newVring(i))
+// [Backend.Serve].
+func NewBackend(conn *net.UnixConn, device Device, log *slog.Logger) *Backend {
+	b := &Backend{conn: conn, device: device, log: log}
+	for i := range min(max(device.Queues, 1), MaxQueues) {
+		b.vrings = append(b.vrings, newVring(b, i))
 	}
 	return b
 }
@@ -66,8 +67,11 @@ func NewBackend(conn *net.UnixConn, queues int, handle Handler, log *slog.Logger
 // error, or breaks the protocol, or ctx is done. When it returns no request is
 // being handled, and the guest's memory is unmapped.
 func (b *Backend) Serve(ctx context.Context) error {
-	defer b.close()
 	defer context.AfterFunc(ctx, func() { _ = b.conn.Close() })()
+	var gone context.CancelFunc
+	b.ctx, gone = context.WithCancel(ctx)
+	b.monitor.start()
+	defer b.close(gone)
 	for {
 		m, err := readMessage(b.conn)
 		if err == nil {
@@ -88,12 +92,34 @@ func (b *Backend) Serve(ctx context.Context) error {
 	}
 }
 
-func (b *Backend) close() {
+// close ends what the connection has: the guest has gone, so its requests are
+// cancelled, and nobody waits for the answers.
+func (b *Backend) close(cancelRequests func()) {
 	_ = b.conn.Close()
+	cancelRequests()
 	for _, v := range b.vrings {
-		v.close()
+		v.halt()
+	}
+	b.monitor.close()
+	b.workers.Wait()
+	for _, v := range b.vrings {
+		v.drop()
+		v.setKick(-1)
+		v.setCall(-1)
+		replaceFD(&v.wake, -1)
 	}
 	_ = b.memory.replace(nil)
+}
+
+// watch tells the monitor which loops there are.
+func (b *Backend) watch() {
+	var loops []*loop
+	for _, v := range b.vrings {
+		if v.running() {
+			loops = append(loops, v.loop)
+		}
+	}
+	b.monitor.loops.Store(&loops)
 }
 
 // queueFailed is called by a worker whose queue broke: the connection ends.
@@ -153,11 +179,11 @@ func (b *Backend) message(m *message) (answer []byte, err error) {
 	case getMaxMemSlots:
 		return u64(MaxMemSlots), nil
 	case setMemTable:
-		return nil, b.changeMemory(func() error { return b.memory.set(m) })
+		return nil, b.whileHalted(func() error { return b.memory.set(m) })
 	case addMemRegion:
-		return nil, b.changeMemory(func() error { return b.memory.add(m) })
+		return nil, b.whileHalted(func() error { return b.memory.add(m) })
 	case removeMemRegion:
-		return nil, b.changeMemory(func() error { return b.memory.remove(m) })
+		return nil, b.whileHalted(func() error { return b.memory.remove(m) })
 	case resetOwner, resetDevice:
 		b.reset()
 		return nil, nil
@@ -203,11 +229,11 @@ func (b *Backend) setProtocolFeatures(m *message) error {
 	return nil
 }
 
-// changeMemory stops all queues, changes the memory table, and starts them
-// again in the new one.
-func (b *Backend) changeMemory(change func() error) error {
+// whileHalted halts all queues, changes something, the memory table say, and
+// starts them again with it. Late requests go on with what they began with.
+func (b *Backend) whileHalted(change func() error) error {
 	for _, v := range b.vrings {
-		v.stop()
+		v.halt()
 	}
 	if err := change(); err != nil {
 		return err
@@ -223,7 +249,9 @@ func (b *Backend) changeMemory(change func() error) error {
 // reset stops and disables all queues; the memory table stays.
 func (b *Backend) reset() {
 	for _, v := range b.vrings {
-		v.close()
+		v.drain()
+		v.setKick(-1)
+		v.setCall(-1)
 		v.enabled, v.hasAddr = false, false
 		v.config.Base = 0
 	}
@@ -232,10 +260,10 @@ func (b *Backend) reset() {
 // startIfReady starts a queue that is started, enabled and set up, if it does
 // not run.
 func (b *Backend) startIfReady(v *vring) error {
-	if v.running() || v.kick < 0 || !v.enabled || !v.hasAddr || b.memory.memory == nil {
+	if v.running() || v.kick < 0 || !v.enabled || !v.hasAddr || b.memory.table == nil {
 		return nil
 	}
-	return v.start(b.memory.memory, b.handle, b.queueFailed)
+	return v.start(b.memory.table, goOn)
 }
 
 func (b *Backend) vring(index uint32) (*vring, error) {
@@ -261,6 +289,9 @@ func (b *Backend) vringMessage(m *message) (answer []byte, err error) {
 	if v.running() && (m.request == setVringNum || m.request == setVringBase) {
 		return nil, fmt.Errorf("queue %d is running", index)
 	}
+	if m.request == setVringNum || m.request == setVringBase {
+		v.drain() // what was paused belongs to the queue as it was
+	}
 	switch m.request {
 	case setVringNum:
 		if num < 1 || num > virtqueue.MaxSize || num&(num-1) != 0 {
@@ -273,7 +304,7 @@ func (b *Backend) vringMessage(m *message) (answer []byte, err error) {
 		}
 		v.config.Base = uint16(num)
 	case getVringBase:
-		v.stop()
+		v.drain()
 		v.setKick(-1)
 		answer = binary.LittleEndian.AppendUint32(nil, index)
 		return binary.LittleEndian.AppendUint32(answer, uint32(v.config.Base)), nil
@@ -283,7 +314,7 @@ func (b *Backend) vringMessage(m *message) (answer []byte, err error) {
 		}
 		v.enabled = num == 1
 		if !v.enabled {
-			v.stop()
+			v.pause()
 		}
 		return nil, b.startIfReady(v)
 	}
@@ -338,7 +369,7 @@ func (b *Backend) vringFD(m *message) error {
 		}
 		return nil
 	}
-	v.stop()
+	v.halt()
 	if m.request == setVringKick {
 		v.setKick(fd)
 	} else {

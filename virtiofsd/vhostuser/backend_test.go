@@ -22,10 +22,10 @@ import (
 const allFeatures = vt.FeatureIndirect | vt.FeatureEventIdx | vt.FeatureProtocol | vt.FeatureVersion1
 
 // echo answers a request with its own bytes.
-func echo(_ int, readable, writable [][]byte) int {
-	in := bytes.Join(readable, nil)
+func echo(r *vhostuser.Request) int {
+	in := bytes.Join(r.Readable, nil)
 	n := 0
-	for _, b := range writable {
+	for _, b := range r.Writable {
 		n += copy(b, in[n:])
 	}
 	return n
@@ -38,6 +38,11 @@ type daemon struct {
 }
 
 func startDaemon(t testing.TB, handle vhostuser.Handler) *daemon {
+	t.Helper()
+	return startDevice(t, vhostuser.Device{Queues: 5, Handle: handle})
+}
+
+func startDevice(t testing.TB, device vhostuser.Device) *daemon {
 	t.Helper()
 	d := &daemon{path: filepath.Join(t.TempDir(), "s"), ends: make(chan error, 1000)}
 	l, err := vhostuser.Listen(d.path)
@@ -52,7 +57,9 @@ func startDaemon(t testing.TB, handle vhostuser.Handler) *daemon {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { d.ends <- vhostuser.NewBackend(c, 5, handle, slog.New(slog.DiscardHandler)).Serve(ctx) })
+			wg.Go(func() {
+				d.ends <- vhostuser.NewBackend(c, device, slog.New(slog.DiscardHandler)).Serve(ctx)
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -217,12 +224,12 @@ func TestSequenceQEMU(t *testing.T) {
 func TestStopWhileBusy(t *testing.T) {
 	var mu sync.Mutex
 	handled := 0
-	d := startDaemon(t, func(q int, r, w [][]byte) int {
+	d := startDaemon(t, func(r *vhostuser.Request) int {
 		mu.Lock()
 		handled++
 		mu.Unlock()
 		time.Sleep(100 * time.Microsecond)
-		return echo(q, r, w)
+		return echo(r)
 	})
 	f := d.connect(t, allFeatures)
 	if err := f.ShareMemory(); err != nil {
@@ -461,7 +468,7 @@ func FuzzMessages(f *testing.F) {
 		go func() { _, _ = bytes.NewBuffer(nil).ReadFrom(theirs) }()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = vhostuser.NewBackend(ours, 2, echo, slog.New(slog.DiscardHandler)).Serve(ctx)
+		_ = vhostuser.NewBackend(ours, vhostuser.Device{Queues: 2, Handle: echo}, slog.New(slog.DiscardHandler)).Serve(ctx)
 		if ctx.Err() != nil {
 			t.Fatal("the connection does not end")
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -32,10 +33,17 @@ func parseMemoryRegion(b []byte) MemoryRegion {
 
 // mapping is a mapped region.
 type mapping struct {
-	region  MemoryRegion
-	whole   []byte // what was mapped: from a page boundary to one
-	guest   []byte // the region within
-	release func()
+	region MemoryRegion
+	whole  []byte // what was mapped: from a page boundary to one
+	guest  []byte // the region within
+	tables atomic.Int32
+}
+
+// release is called by a table that goes.
+func (m *mapping) release() {
+	if m.tables.Add(-1) == 0 {
+		_ = unix.Munmap(m.whole)
+	}
 }
 
 // mapRegion maps r from fd, which stays the caller's. Pages beyond the end of
@@ -62,44 +70,79 @@ func mapRegion(r MemoryRegion, fd int) (*mapping, error) {
 		return nil, fmt.Errorf("map memory region of %d bytes: %w", r.Size, err)
 	}
 	from := r.Offset - start
-	return &mapping{
-		region: r, whole: whole, guest: whole[from : from+r.Size : from+r.Size],
-		release: func() { _ = unix.Munmap(whole) },
-	}, nil
+	return &mapping{region: r, whole: whole, guest: whole[from : from+r.Size : from+r.Size]}, nil
+}
+
+// table is a memory table, and who uses it: the connection while it is the
+// current one, and the requests that began with it.
+type table struct {
+	memory   *virtqueue.Memory
+	mappings []*mapping
+	users    atomic.Int32
+}
+
+func newTable(mappings []*mapping) (*table, error) {
+	var regions []virtqueue.Region
+	for _, m := range mappings {
+		regions = append(regions, virtqueue.Region{GuestAddr: m.region.GuestAddr, UserAddr: m.region.UserAddr, Data: m.guest})
+	}
+	memory, err := virtqueue.NewMemory(regions)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mappings {
+		m.tables.Add(1)
+	}
+	t := &table{memory: memory, mappings: mappings}
+	t.retain()
+	return t, nil
+}
+
+func (t *table) retain() { t.users.Add(1) }
+
+// release unmaps what no table has any more, when nobody uses this one.
+func (t *table) release() {
+	if t.users.Add(-1) > 0 {
+		return
+	}
+	for _, m := range t.mappings {
+		m.release()
+	}
 }
 
 // memoryMap is the memory table of a connection.
 type memoryMap struct {
-	mappings []*mapping
-	memory   *virtqueue.Memory // nil while there are none
+	table *table // nil while there are no regions
 }
 
-// replace makes a table of mappings. On error the old one stays, and mappings
-// that are not in it are released.
-func (t *memoryMap) replace(mappings []*mapping) error {
-	var memory *virtqueue.Memory
+func (m *memoryMap) mappings() []*mapping {
+	if m.table == nil {
+		return nil
+	}
+	return m.table.mappings
+}
+
+// replace makes a table of mappings, of which it takes over those that are
+// fresh, in no other table. On error the old one stays.
+func (m *memoryMap) replace(mappings []*mapping, fresh ...*mapping) error {
+	var t *table
 	if len(mappings) > 0 {
-		var regions []virtqueue.Region
-		for _, m := range mappings {
-			regions = append(regions, virtqueue.Region{GuestAddr: m.region.GuestAddr, UserAddr: m.region.UserAddr, Data: m.guest})
-		}
 		var err error
-		if memory, err = virtqueue.NewMemory(regions); err != nil {
-			releaseExcept(mappings, t.mappings)
+		if t, err = newTable(mappings); err != nil {
+			unmapAll(fresh)
 			return err
 		}
 	}
-	releaseExcept(t.mappings, mappings)
-	t.mappings, t.memory = mappings, memory
+	if m.table != nil {
+		m.table.release()
+	}
+	m.table = t
 	return nil
 }
 
-// releaseExcept unmaps those of mappings that are not in keep.
-func releaseExcept(mappings, keep []*mapping) {
+func unmapAll(mappings []*mapping) {
 	for _, m := range mappings {
-		if !slices.Contains(keep, m) {
-			m.release()
-		}
+		_ = unix.Munmap(m.whole)
 	}
 }
 
@@ -124,12 +167,12 @@ func (t *memoryMap) set(m *message) error {
 	for i, fd := range m.fds {
 		mp, err := mapRegion(parseMemoryRegion(m.payload[8+i*memoryRegionSize:]), fd)
 		if err != nil {
-			releaseExcept(mappings, nil)
+			unmapAll(mappings)
 			return err
 		}
 		mappings = append(mappings, mp)
 	}
-	return t.replace(mappings)
+	return t.replace(mappings, mappings...)
 }
 
 // add handles ADD_MEM_REG.
@@ -137,7 +180,7 @@ func (t *memoryMap) add(m *message) error {
 	if err := m.size(8 + memoryRegionSize); err != nil {
 		return err
 	}
-	if len(t.mappings) == MaxMemSlots {
+	if len(t.mappings()) == MaxMemSlots {
 		return fmt.Errorf("more than %d memory regions", MaxMemSlots)
 	}
 	if len(m.fds) != 1 {
@@ -147,7 +190,7 @@ func (t *memoryMap) add(m *message) error {
 	if err != nil {
 		return err
 	}
-	return t.replace(append(slices.Clone(t.mappings), mp))
+	return t.replace(append(slices.Clone(t.mappings()), mp), mp)
 }
 
 // remove handles REM_MEM_REG, which names the region by its addresses and size.
@@ -156,11 +199,11 @@ func (t *memoryMap) remove(m *message) error {
 		return err
 	}
 	r := parseMemoryRegion(m.payload[8:])
-	i := slices.IndexFunc(t.mappings, func(mp *mapping) bool {
+	i := slices.IndexFunc(t.mappings(), func(mp *mapping) bool {
 		return mp.region.GuestAddr == r.GuestAddr && mp.region.UserAddr == r.UserAddr && mp.region.Size == r.Size
 	})
 	if i < 0 {
 		return fmt.Errorf("no memory region at %#x of %d bytes", r.GuestAddr, r.Size)
 	}
-	return t.replace(slices.Delete(slices.Clone(t.mappings), i, i+1))
+	return t.replace(slices.Delete(slices.Clone(t.mappings()), i, i+1))
 }

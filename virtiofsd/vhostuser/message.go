@@ -10,33 +10,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Request is the number of a message of the front end.
-type Request uint32
+// messageType is the number of a message of the front end.
+type messageType uint32
 
 const (
-	getFeatures         Request = 1
-	setFeatures         Request = 2
-	setOwner            Request = 3
-	resetOwner          Request = 4
-	setMemTable         Request = 5
-	setVringNum         Request = 8
-	setVringAddr        Request = 9
-	setVringBase        Request = 10
-	getVringBase        Request = 11
-	setVringKick        Request = 12
-	setVringCall        Request = 13
-	setVringErr         Request = 14
-	getProtocolFeatures Request = 15
-	setProtocolFeatures Request = 16
-	getQueueNum         Request = 17
-	setVringEnable      Request = 18
-	resetDevice         Request = 34
-	getMaxMemSlots      Request = 36
-	addMemRegion        Request = 37
-	removeMemRegion     Request = 38
+	getFeatures         messageType = 1
+	setFeatures         messageType = 2
+	setOwner            messageType = 3
+	resetOwner          messageType = 4
+	setMemTable         messageType = 5
+	setVringNum         messageType = 8
+	setVringAddr        messageType = 9
+	setVringBase        messageType = 10
+	getVringBase        messageType = 11
+	setVringKick        messageType = 12
+	setVringCall        messageType = 13
+	setVringErr         messageType = 14
+	getProtocolFeatures messageType = 15
+	setProtocolFeatures messageType = 16
+	getQueueNum         messageType = 17
+	setVringEnable      messageType = 18
+	resetDevice         messageType = 34
+	getMaxMemSlots      messageType = 36
+	addMemRegion        messageType = 37
+	removeMemRegion     messageType = 38
 )
 
-var requestNames = map[Request]string{
+var messageNames = map[messageType]string{
 	getFeatures: "GET_FEATURES", setFeatures: "SET_FEATURES", setOwner: "SET_OWNER", resetOwner: "RESET_OWNER",
 	setMemTable: "SET_MEM_TABLE", setVringNum: "SET_VRING_NUM", setVringAddr: "SET_VRING_ADDR", setVringBase: "SET_VRING_BASE",
 	getVringBase: "GET_VRING_BASE", setVringKick: "SET_VRING_KICK", setVringCall: "SET_VRING_CALL", setVringErr: "SET_VRING_ERR",
@@ -45,11 +45,11 @@ var requestNames = map[Request]string{
 	addMemRegion: "ADD_MEM_REG", removeMemRegion: "REM_MEM_REG",
 }
 
-func (r Request) String() string {
-	if s, ok := requestNames[r]; ok {
+func (t messageType) String() string {
+	if s, ok := messageNames[t]; ok {
 		return s
 	}
-	return fmt.Sprintf("request %d", uint32(r))
+	return fmt.Sprintf("request %d", uint32(t))
 }
 
 const (
@@ -72,7 +72,7 @@ const (
 // message is one message of the front end. Its descriptors are closed by
 // close, except those that were taken.
 type message struct {
-	request Request
+	request messageType
 	flags   uint32
 	payload []byte
 	fds     []int
@@ -134,7 +134,7 @@ func (m *message) read(c *net.UnixConn) error {
 	if err := m.readFull(c, header[:]); err != nil {
 		return err
 	}
-	m.request = Request(binary.LittleEndian.Uint32(header[0:]))
+	m.request = messageType(binary.LittleEndian.Uint32(header[0:]))
 	m.flags = binary.LittleEndian.Uint32(header[4:])
 	size := binary.LittleEndian.Uint32(header[8:])
 	if m.flags&versionMask != version || m.flags&flagReply != 0 {

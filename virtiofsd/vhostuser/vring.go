@@ -1,24 +1,19 @@
 package vhostuser
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"runtime"
-	"runtime/debug"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"storeboot/virtiofsd/virtqueue"
 )
 
-// publishEvery is after how many answers the guest is told of them, if more
-// requests are waiting: it works on the first while we work on the rest.
-const publishEvery = 32
-
-// vring is one queue of a connection, as the front end sets it up. All of it
-// belongs to the goroutine of the connection; while the worker runs, queue,
-// kick and call are the worker's.
+// vring is one queue of a connection, as the front end sets it up. It belongs to
+// the goroutine of the connection, but for late.
 type vring struct {
+	backend *Backend
 	index   int
 	config  virtqueue.Config
 	hasAddr bool
@@ -26,163 +21,161 @@ type vring struct {
 	call    int // eventfd, -1 if none
 	enabled bool
 
-	stopFD int           // eventfd that stops the worker, -1 if there is none
-	done   chan struct{} // closed when the worker has ended
-	queue  *virtqueue.Queue
+	wake   int   // eventfd on which the loop sleeps besides kick, -1 before the first start
+	loop   *loop // nil while the queue does not run
+	late   late
+	ctx    context.Context // of the requests; nil: make one at the next start
+	cancel context.CancelFunc
 }
 
-func newVring(i int) *vring { return &vring{index: i, kick: -1, call: -1, stopFD: -1} }
+func newVring(b *Backend, i int) *vring {
+	v := &vring{backend: b, index: i, kick: -1, call: -1, wake: -1}
+	v.late.wake = &v.wake
+	return v
+}
 
-func (v *vring) running() bool { return v.done != nil }
+func (v *vring) running() bool { return v.loop != nil }
 
-// start starts the worker, which calls handle for every request and failed if
-// the queue breaks.
-func (v *vring) start(mem *virtqueue.Memory, handle Handler, failed func(error)) error {
-	var q *virtqueue.Queue
-	err := guard(func() (err error) {
-		q, err = virtqueue.New(mem, v.config)
+// start starts the queue in the memory of table.
+func (v *vring) start(t *table, stop int32) (err error) {
+	if v.wake < 0 {
+		if v.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+			v.wake = -1
+			return fmt.Errorf("make eventfd: %w", err)
+		}
+	}
+	if v.ctx == nil {
+		v.ctx, v.cancel = context.WithCancel(v.backend.ctx)
+	}
+	v.config.Taken = v.late.heads()
+	l := &loop{backend: v.backend, vring: v, ctx: v.ctx, table: t, call: v.call, ended: make(chan struct{})}
+	l.stop.Store(stop)
+	err = guard(func() (err error) {
+		l.queue, err = virtqueue.New(t.memory, v.config)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	stopFD, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("make eventfd: %w", err)
-	}
-	poll, err := newPoller(v.kick, stopFD)
-	if err != nil {
-		_ = unix.Close(stopFD)
+	if l.poll, err = newPoller(v.kick, v.wake); err != nil {
 		return err
 	}
-	v.queue, v.stopFD, v.done = q, stopFD, make(chan struct{})
-	w := &worker{vring: v.index, queue: q, poll: poll, call: v.call, handle: handle}
-	done := v.done
-	go func() {
-		defer close(done)
-		defer poll.close()
-		if err := guard(w.run); err != nil {
-			failed(fmt.Errorf("queue %d: %w", w.vring, err))
-		}
-	}()
+	v.loop = l
+	v.backend.watch()
+	w := v.backend.newWorker(l)
+	l.holder.Store(w)
+	v.backend.workers.Add(1)
+	go l.hold(w)
 	return nil
 }
 
-// stop ends the worker after the request it is at, and keeps where it was.
-func (v *vring) stop() {
+// halt ends the loop after the request in hand, and keeps where it was. Late
+// requests go on, and are answered when the queue runs again.
+func (v *vring) halt() {
+	if v.running() {
+		v.tell(stopNow)
+		v.joined()
+	}
+}
+
+func (v *vring) tell(stop int32) {
+	v.loop.stop.Store(stop)
+	_, _ = unix.Write(v.wake, one)
+}
+
+// joined waits for the end of the loop.
+func (v *vring) joined() {
+	<-v.loop.ended
+	v.ended()
+}
+
+func (v *vring) ended() {
+	v.loop.poll.close()
+	v.config.Base = v.loop.queue.Base()
+	v.loop = nil
+	v.backend.watch()
+}
+
+// pause stops the queue when all requests are answered that were taken, or
+// after a limit: those that still wait then are answered when the queue goes on.
+func (v *vring) pause() {
 	if !v.running() {
 		return
 	}
-	_, _ = unix.Write(v.stopFD, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-	<-v.done
-	_ = unix.Close(v.stopFD)
-	v.config.Base = v.queue.Base()
-	v.queue, v.stopFD, v.done = nil, -1, nil
-}
-
-// close stops the worker and closes the descriptors.
-func (v *vring) close() {
-	v.stop()
-	v.setKick(-1)
-	v.setCall(-1)
-}
-
-func (v *vring) setKick(fd int) {
-	if v.kick >= 0 {
-		_ = unix.Close(v.kick)
+	v.tell(stopEmpty)
+	if !v.endsWithin(v.backend.device.drainLimit()) {
+		v.tell(stopNow)
 	}
-	v.kick = fd
-}
-
-func (v *vring) setCall(fd int) {
-	if v.call >= 0 {
-		_ = unix.Close(v.call)
-	}
-	v.call = fd
-}
-
-// worker handles the requests of one running queue.
-type worker struct {
-	vring  int
-	queue  *virtqueue.Queue
-	poll   *poller
-	call   int
-	handle Handler
-	chain  virtqueue.Chain
-}
-
-// run returns nil when it was told to stop. It has a thread of its own: it
-// sleeps in the kernel, and wakes without the scheduler's help.
-func (w *worker) run() error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	for {
-		w.queue.DisableNotify()
-		if err := w.drain(); err != nil {
-			return err
-		}
-		if w.queue.EnableNotify() {
-			if stop, err := w.poll.stopped(); stop || err != nil {
-				return err
-			}
-			continue
-		}
-		if stop, err := w.poll.wait(); stop || err != nil {
-			return err
-		}
+	if v.running() {
+		v.joined()
 	}
 }
 
-// drain handles what is in the queue, up to a bound so that a guest that never
-// stops asking cannot keep a queue from being stopped.
-func (w *worker) drain() error {
-	for range 4 * publishEvery {
-		ok, err := w.queue.Next(&w.chain)
-		if err != nil {
-			return err
+// drain stops the queue and answers all requests that were taken: those that
+// still wait after a limit are cancelled.
+func (v *vring) drain() {
+	if !v.running() {
+		if v.late.empty() {
+			return
 		}
-		if !ok {
-			break
+		if t := v.backend.memory.table; t == nil || v.kick < 0 || v.start(t, stopEmpty) != nil {
+			v.drop()
+			return
 		}
-		n := w.handle(w.vring, w.chain.Readable, w.chain.Writable)
-		w.queue.Push(w.chain.Head, uint32(n))
-		if w.queue.Staged() >= publishEvery {
-			if err := w.publish(); err != nil {
-				return err
-			}
-		}
+	} else {
+		v.tell(stopEmpty)
 	}
-	return w.publish()
-}
-
-func (w *worker) publish() error {
-	if !w.queue.Publish() || w.call < 0 {
-		return nil
+	if !v.endsWithin(v.backend.device.drainLimit()) {
+		v.backend.log.Warn("requests are cancelled: their queue has to stop", "queue", v.index, "requests", len(v.late.heads()))
+		v.cancelRequests()
 	}
-	for {
-		_, err := unix.Write(w.call, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err == nil, errors.Is(err, unix.EAGAIN): // full: the guest is told anyway
-			return nil
-		default:
-			return fmt.Errorf("interrupt the guest: %w", err)
-		}
+	if v.running() {
+		v.joined()
+	}
+	if !v.late.empty() { // the loop broke
+		v.drop()
 	}
 }
 
-// guard runs f, which touches guest memory. A front end that truncates the file
-// of its guest's memory makes the access fault: that is f's error.
-func guard(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }: // only a fault has one
-			err = errors.New("guest memory went away")
-		default:
-			panic(r)
+// drop cancels the requests that wait, and gives up their answers.
+func (v *vring) drop() {
+	v.cancelRequests()
+	for !v.late.empty() {
+		for _, w := range v.late.take() {
+			v.backend.forget(w)
 		}
-	}()
-	return f()
+		time.Sleep(time.Millisecond) // rare, and soon over
+	}
+}
+
+func (v *vring) cancelRequests() {
+	if v.cancel != nil {
+		v.cancel()
+		v.ctx, v.cancel = nil, nil
+	}
+}
+
+// endsWithin waits for the loop's end, and says whether it came.
+func (v *vring) endsWithin(limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-v.loop.ended:
+		v.ended()
+		return true
+	case <-t.C:
+		return false
+	case <-v.backend.ctx.Done():
+		return false
+	}
+}
+
+func (v *vring) setKick(fd int) { replaceFD(&v.kick, fd) }
+func (v *vring) setCall(fd int) { replaceFD(&v.call, fd) }
+
+func replaceFD(fd *int, by int) {
+	if *fd >= 0 {
+		_ = unix.Close(*fd)
+	}
+	*fd = by
 }

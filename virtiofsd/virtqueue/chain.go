@@ -91,15 +91,15 @@ func (q *Queue) indirectTable(d Descriptor, nested bool) ([]byte, error) {
 	case d.Len == 0 || d.Len%descSize != 0 || d.Len > MaxChain*descSize:
 		return nil, fmt.Errorf("%w: an indirect table of %d bytes", ErrInvalid, d.Len)
 	}
-	parts, err := q.mem.appendGuest(nil, d.Addr, d.Len)
-	if err != nil {
+	var err error
+	if q.parts, err = q.mem.appendGuest(q.parts[:0], d.Addr, d.Len); err != nil {
 		return nil, err
 	}
-	if len(parts) == 1 {
-		return parts[0], nil
+	if len(q.parts) == 1 {
+		return q.parts[0], nil
 	}
 	var table []byte
-	for _, p := range parts {
+	for _, p := range q.parts {
 		table = append(table, p...)
 	}
 	return table, nil

@@ -31,6 +31,9 @@ type Config struct {
 	Desc, Available, Used  uint64
 	Base                   uint16 // the next available index to take
 	EventIndex, IndirectOK bool   // negotiated features
+	// Taken are the heads of chains that were taken and are not answered yet,
+	// when a queue goes on.
+	Taken []uint16
 }
 
 // Queue is one split virtqueue. See the package comment on trust and
@@ -44,6 +47,9 @@ type Queue struct {
 	used     []byte
 	event    bool
 	indirect bool
+
+	taken bitmap   // the heads of chains that were taken and are not answered yet
+	parts [][]byte // of an indirect table; its memory is used again
 
 	next      uint16 // next available index to take
 	usedIdx   uint16 // used index with what is staged
@@ -79,10 +85,14 @@ func New(mem *Memory, c Config) (*Queue, error) {
 	}
 	q := &Queue{
 		mem: mem, size: uint16(c.Size), mask: uint16(c.Size - 1), desc: desc, avail: avail, used: used,
-		event: c.EventIndex, indirect: c.IndirectOK, next: c.Base,
+		event: c.EventIndex, indirect: c.IndirectOK, next: c.Base, taken: newBitmap(c.Size),
 	}
-	// All requests are answered before a queue stops, so the used index goes on
-	// where the available one does; the guest's own record is the used ring.
+	for _, head := range c.Taken {
+		if int(head) < c.Size {
+			q.taken.set(head)
+		}
+	}
+	// Where we are in the used ring is the guest's own record.
 	q.usedIdx = uint16(atomic.LoadUint32(q.usedWord()) >> 16)
 	q.published = q.usedIdx
 	return q, nil
@@ -121,15 +131,21 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 	if err := q.read(c, head); err != nil {
 		return false, err
 	}
+	if q.taken.get(head) {
+		return false, fmt.Errorf("%w: chain %d is available a second time before it is answered", ErrInvalid, head)
+	}
+	q.taken.set(head)
 	q.next++
 	return true, nil
 }
 
-// Push stages the answer to the chain with that head: written is the number of
-// bytes at the beginning of its writable part that were written.
-func (q *Queue) Push(head uint16, written uint32) {
+// Push stages the answer to a chain: written is the number of bytes at the
+// beginning of its writable part that were written. Chains may be answered in
+// any order.
+func (q *Queue) Push(c *Chain, written uint32) {
+	q.taken.clear(c.Head)
 	e := q.used[4+8*int(q.usedIdx&q.mask):]
-	binary.LittleEndian.PutUint32(e, uint32(head))
+	binary.LittleEndian.PutUint32(e, uint32(c.Head))
 	binary.LittleEndian.PutUint32(e[4:], written)
 	q.usedIdx++
 }

@@ -82,7 +82,7 @@ func TestChain(t *testing.T) {
 	if ok, err := q.Next(&c); ok || err != nil {
 		t.Errorf("a second chain: %v %v", ok, err)
 	}
-	q.Push(c.Head, 42)
+	q.Push(&c, 42)
 	if !q.Publish() {
 		t.Error("no interrupt for a guest that did not decline it")
 	}
@@ -236,7 +236,7 @@ func TestEvents(t *testing.T) {
 			if ok, err := q.Next(&c); !ok || err != nil {
 				t.Fatal(ok, err)
 			}
-			q.Push(c.Head, 0)
+			q.Push(&c, 0)
 		}
 		if q.Staged() != tt.n {
 			t.Errorf("%d: staged %d", i, q.Staged())
@@ -261,7 +261,7 @@ func TestNotifyFlags(t *testing.T) {
 		t.Error("notifications are not asked for")
 	}
 	d.mem[availAt] = availNoInterrupt
-	q.Push(0, 0)
+	q.Push(&Chain{}, 0)
 	if q.Publish() {
 		t.Error("interrupt, though the guest declined it")
 	}
@@ -308,7 +308,7 @@ func FuzzQueue(f *testing.F) {
 			for _, b := range c.Writable {
 				b[0]++ // the device writes
 			}
-			q.Push(c.Head, 1)
+			q.Push(&c, 1)
 			q.Publish()
 		}
 		q.EnableNotify()
@@ -341,7 +341,7 @@ func BenchmarkNextPush(b *testing.B) {
 		if ok, err := q.Next(&c); !ok || err != nil {
 			b.Fatal(ok, err)
 		}
-		q.Push(c.Head, 16)
+		q.Push(&c, 16)
 		q.Publish()
 	}
 }

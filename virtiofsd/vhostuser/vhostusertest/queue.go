@@ -142,6 +142,11 @@ func (q *Queue) Notify() error {
 	return err
 }
 
+// Answers is the number of used entries that were not waited for.
+func (q *Queue) Answers() int {
+	return int(uint16(atomic.LoadUint32(q.word(q.Used))>>16) - q.usedIdx)
+}
+
 // Wait waits for the next used entry and returns it. It sleeps until the back
 // end interrupts; that it forgets to is found out.
 func (q *Queue) Wait() (head int, written int, err error) {
