@@ -41,7 +41,14 @@ const (
 	FeatureEventIdx = 1 << 29
 	FeatureProtocol = 1 << 30
 	FeatureVersion1 = 1 << 32
-	ProtocolReply   = 1 << 3
+
+	ProtocolMQ          = 1 << 0
+	ProtocolLogShm      = 1 << 1
+	ProtocolReply       = 1 << 3
+	ProtocolInflight    = 1 << 12
+	ProtocolReset       = 1 << 13
+	ProtocolMemSlots    = 1 << 15
+	ProtocolDeviceState = 1 << 19
 )
 
 // Guest memory of a front end: where it is for the guest and for the VMM. The
@@ -58,6 +65,8 @@ type FrontEnd struct {
 	MemFD int
 	// Limit bounds the wait for an answer.
 	Limit time.Duration
+	// Protocol are the protocol features that were acknowledged.
+	Protocol uint64
 
 	alloc uint64 // offset in Mem of what is not used yet
 }
@@ -154,8 +163,16 @@ func (f *FrontEnd) Ask(request uint32, payload []byte) (uint64, error) {
 	return binary.LittleEndian.Uint64(b), nil
 }
 
-// Do sends a message and waits for its acknowledgement.
+// Do sends a message and waits for its acknowledgement; from a back end that
+// has none, for the answer to another message.
 func (f *FrontEnd) Do(request uint32, payload []byte, fds ...int) error {
+	if f.Protocol&ProtocolReply == 0 {
+		if err := f.Send(request, 0, payload, fds...); err != nil {
+			return err
+		}
+		_, err := f.Ask(GetFeatures, nil)
+		return err
+	}
 	if err := f.Send(request, NeedReply, payload, fds...); err != nil {
 		return err
 	}
@@ -186,31 +203,52 @@ func Region(offset, size uint64) []byte {
 	return b
 }
 
-// Negotiate does what both VMMs do first: features, owner, queue count. It
-// returns the number of queues.
+// knownProtocol are the protocol features that a front end acknowledges if they
+// are offered.
+const knownProtocol = ProtocolMQ | ProtocolLogShm | ProtocolReply | ProtocolInflight | ProtocolReset | ProtocolMemSlots | ProtocolDeviceState
+
+// Negotiate does what both VMMs do first: features, owner, queue count. All of
+// features have to be offered. It returns the number of queues.
 func (f *FrontEnd) Negotiate(features uint64) (queues int, err error) {
+	queues, ring, err := f.NegotiateBest(features)
+	if err == nil && ring != features {
+		err = fmt.Errorf("features %#x were not offered", features&^ring)
+	}
+	return queues, err
+}
+
+// NegotiateBest does the same with those of features that are offered, which it
+// returns. What every daemon has to offer is always among them.
+func (f *FrontEnd) NegotiateBest(features uint64) (queues int, ring uint64, err error) {
 	if err := f.Send(SetOwner, 0, nil); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	offered, err := f.Ask(GetFeatures, nil)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	if offered&features != features {
-		return 0, fmt.Errorf("features %#x were not offered", features&^offered)
+	const must = FeatureProtocol | FeatureVersion1
+	if offered&must != must {
+		return 0, 0, fmt.Errorf("features %#x were not offered", must&^offered)
 	}
+	ring = features&offered | must
 	protocol, err := f.Ask(GetProtocolFeatures, nil)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	if err := f.Send(SetProtocolFeatures, 0, U64(protocol)); err != nil {
-		return 0, err
+	f.Protocol = protocol & knownProtocol
+	if err := f.Send(SetProtocolFeatures, 0, U64(f.Protocol)); err != nil {
+		return 0, 0, err
 	}
-	n, err := f.Ask(GetQueueNum, nil)
-	if err != nil {
-		return 0, err
+	queues = 2
+	if f.Protocol&ProtocolMQ != 0 {
+		n, err := f.Ask(GetQueueNum, nil)
+		if err != nil {
+			return 0, 0, err
+		}
+		queues = int(n)
 	}
-	return int(n), f.Do(SetFeatures, U64(features))
+	return queues, ring, f.Do(SetFeatures, U64(ring))
 }
 
 // ShareMemory hands over guest memory as one table, as cloud-hypervisor does.

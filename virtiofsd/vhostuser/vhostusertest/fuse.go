@@ -16,11 +16,15 @@ const (
 	FuseRead        = 15
 	FuseWrite       = 16
 	FuseStatfs      = 17
+	FuseRelease     = 18
 	FuseGetxattr    = 22
 	FuseInit        = 26
 	FuseOpendir     = 27
 	FuseReaddir     = 28
+	FuseReleasedir  = 29
+	FuseDestroy     = 38
 	FuseIoctl       = 39
+	FuseBatchForget = 42
 	FuseReaddirplus = 44
 )
 
@@ -114,10 +118,24 @@ func (f *Fuse) writeHeader(opcode uint32, node uint64, payload int) {
 
 // Init is FUSE_INIT as Linux 6.1 sends it; the answer is that of fuse_init_out.
 func (f *Fuse) Init() ([]byte, error) {
+	return f.Call(FuseInit, 1, InitPayload(), 64)
+}
+
+// InitPayload is the payload of FUSE_INIT as Linux 6.1 sends it.
+func InitPayload() []byte {
 	b := make([]byte, 64)
 	binary.LittleEndian.PutUint32(b[0:], 7)
 	binary.LittleEndian.PutUint32(b[4:], 37)
 	binary.LittleEndian.PutUint32(b[8:], 128<<10)
 	binary.LittleEndian.PutUint32(b[12:], 0x73fffffb)
-	return f.Call(FuseInit, 1, b, 64)
+	return b
+}
+
+// ReadPayload is the payload of READ, READDIR and READDIRPLUS.
+func ReadPayload(handle, offset uint64, size int) []byte {
+	b := make([]byte, 40)
+	binary.LittleEndian.PutUint64(b[0:], handle)
+	binary.LittleEndian.PutUint64(b[8:], offset)
+	binary.LittleEndian.PutUint32(b[16:], uint32(size))
+	return b
 }

@@ -21,6 +21,7 @@ type Queue struct {
 	front     *FrontEnd
 	event     bool
 	availIdx  uint16
+	flushed   uint16 // availIdx as the back end sees it
 	usedIdx   uint16
 	Kicks     int // notifications that were sent
 	Interrupt int // interrupts that were waited for
@@ -116,17 +117,27 @@ func (q *Queue) SetDescriptor(table uint64, i int, addr uint64, n uint32, flags,
 // Submit makes the chain that begins at head available and notifies the back
 // end if it wants that.
 func (q *Queue) Submit(head int) error {
-	binary.LittleEndian.PutUint16(q.front.Mem[q.Avail+4+2*uint64(int(q.availIdx)%q.Size):], uint16(head))
-	q.availIdx++
-	atomic.StoreUint32(q.word(q.Avail), uint32(q.availIdx)<<16)
-	return q.kickIfWanted()
+	q.Offer(head)
+	return q.Flush()
 }
 
-func (q *Queue) kickIfWanted() error {
+// Offer puts the chain that begins at head into the ring; the back end sees it
+// with the next Flush.
+func (q *Queue) Offer(head int) {
+	binary.LittleEndian.PutUint16(q.front.Mem[q.Avail+4+2*uint64(int(q.availIdx)%q.Size):], uint16(head))
+	q.availIdx++
+}
+
+// Flush makes available what was offered, and notifies the back end if it wants
+// that.
+func (q *Queue) Flush() error {
+	old := q.flushed
+	q.flushed = q.availIdx
+	atomic.StoreUint32(q.word(q.Avail), uint32(q.availIdx)<<16)
 	used := atomic.LoadUint32(q.word(q.Used))
 	if q.event {
 		event := binary.LittleEndian.Uint16(q.front.Mem[q.Used+4+8*uint64(q.Size):])
-		if event != q.availIdx-1 {
+		if q.availIdx-event-1 >= q.availIdx-old {
 			return nil
 		}
 	} else if used&1 != 0 {
@@ -159,7 +170,7 @@ func (q *Queue) Wait() (head int, written int, err error) {
 		}
 		if q.event { // ask for an interrupt at the next entry, and look again
 			binary.LittleEndian.PutUint16(q.front.Mem[q.Avail+4+2*uint64(q.Size):], q.usedIdx)
-			atomic.StoreUint32(q.word(q.Avail), uint32(q.availIdx)<<16)
+			atomic.StoreUint32(q.word(q.Avail), uint32(q.flushed)<<16)
 			if uint16(atomic.LoadUint32(q.word(q.Used))>>16) != q.usedIdx {
 				continue
 			}
