@@ -11,6 +11,8 @@ type Chain struct {
 	Head     uint16
 	Readable [][]byte
 	Writable [][]byte
+
+	mem *Memory // of the slices
 }
 
 // Descriptor is one entry of a descriptor table.
@@ -35,7 +37,7 @@ func readDescriptor(table []byte, i uint16) Descriptor {
 
 // read follows the chain that begins at head.
 func (q *Queue) read(c *Chain, head uint16) error {
-	c.Head = head
+	c.Head, c.mem = head, q.mem
 	c.Readable, c.Writable = c.Readable[:0], c.Writable[:0]
 	table, size := q.desc, int(q.size)
 	inIndirect := false

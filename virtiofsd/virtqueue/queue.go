@@ -12,8 +12,9 @@ const (
 	// 2.7).
 	MaxSize = 1 << 15
 	// MaxChain is the largest number of descriptors of a chain that is
-	// followed. Those in an indirect table may be more than the queue's size.
-	MaxChain = MaxSize
+	// followed. Those in an indirect table may be more than the queue's size; a
+	// chain of pages of 4 KiB may have 16 MiB.
+	MaxChain = 4096
 
 	descSize = 16
 
@@ -34,6 +35,14 @@ type Config struct {
 	// Taken are the heads of chains that were taken and are not answered yet,
 	// when a queue goes on.
 	Taken []uint16
+	// Inflight is the record of chains that are being handled, nil for none
+	// (see [Inflight]). Then Base is not looked at: it follows from the record.
+	Inflight []byte
+	// Log is where writes to guest memory are noted, nil for nowhere; those to
+	// the used ring at the guest address UsedAddr, if LogUsed.
+	Log      *DirtyLog
+	LogUsed  bool
+	UsedAddr uint64
 }
 
 // Queue is one split virtqueue. See the package comment on trust and
@@ -50,6 +59,15 @@ type Queue struct {
 
 	taken bitmap   // the heads of chains that were taken and are not answered yet
 	parts [][]byte // of an indirect table; its memory is used again
+
+	record  *Inflight // nil: none
+	counter uint64    // of the next chain in it
+	batch   []uint16  // the heads that are staged, if there is a record
+	again   []uint16  // heads to handle again, that the back end before had taken
+
+	log      *DirtyLog // nil: none
+	logUsed  bool
+	usedAddr uint64
 
 	next      uint16 // next available index to take
 	usedIdx   uint16 // used index with what is staged
@@ -95,7 +113,31 @@ func New(mem *Memory, c Config) (*Queue, error) {
 	// Where we are in the used ring is the guest's own record.
 	q.usedIdx = uint16(atomic.LoadUint32(q.usedWord()) >> 16)
 	q.published = q.usedIdx
+	q.log, q.logUsed, q.usedAddr = c.Log, c.LogUsed, c.UsedAddr
+	if c.Inflight != nil {
+		if err := q.recover(c.Inflight, len(c.Taken)); err != nil {
+			return nil, err
+		}
+	}
 	return q, nil
+}
+
+// recover takes over the record of chains in flight: those in it that are not
+// being handled here are handled again. What the back end before took from the
+// available ring it has answered or noted, which says where to go on.
+func (q *Queue) recover(b []byte, taken int) (err error) {
+	if q.record, err = newInflight(b, int(q.size), q.usedIdx); err != nil {
+		return err
+	}
+	var heads []uint16
+	heads, q.counter = q.record.heads()
+	for _, head := range heads {
+		if !q.taken.get(head) {
+			q.again = append(q.again, head)
+		}
+	}
+	q.next = q.usedIdx + uint16(len(q.again)+taken)
+	return nil
 }
 
 // Base is the next available index that would be taken: what the front end
@@ -114,11 +156,19 @@ func (q *Queue) availIndex() (flags, idx uint16) {
 // storeUsed writes our flags and published index. It is a full barrier.
 func (q *Queue) storeUsed() {
 	atomic.StoreUint32(q.usedWord(), uint32(q.flags)|uint32(q.published)<<16)
+	if q.logUsed && q.log != nil {
+		q.log.mark(q.usedAddr, 4)
+	}
 }
 
 // Next takes the next available chain into c, reusing c's memory, and says
 // whether there was one.
 func (q *Queue) Next(c *Chain) (bool, error) {
+	if len(q.again) > 0 {
+		head := q.again[0]
+		q.again = q.again[1:]
+		return true, q.take(c, head)
+	}
 	_, idx := q.availIndex()
 	n := idx - q.next
 	if n == 0 {
@@ -128,15 +178,27 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 		return false, fmt.Errorf("%w: available index %d is %d ahead of %d, the queue has %d", ErrInvalid, idx, n, q.next, q.size)
 	}
 	head := binary.LittleEndian.Uint16(q.avail[4+2*int(q.next&q.mask):])
-	if err := q.read(c, head); err != nil {
+	if err := q.take(c, head); err != nil {
 		return false, err
 	}
-	if q.taken.get(head) {
-		return false, fmt.Errorf("%w: chain %d is available a second time before it is answered", ErrInvalid, head)
-	}
-	q.taken.set(head)
 	q.next++
 	return true, nil
+}
+
+// take reads the chain that begins at head, and notes that it was taken.
+func (q *Queue) take(c *Chain, head uint16) error {
+	if err := q.read(c, head); err != nil {
+		return err
+	}
+	if q.taken.get(head) {
+		return fmt.Errorf("%w: chain %d is available a second time before it is answered", ErrInvalid, head)
+	}
+	q.taken.set(head)
+	if q.record != nil {
+		q.record.take(head, q.counter)
+		q.counter++
+	}
+	return nil
 }
 
 // Push stages the answer to a chain: written is the number of bytes at the
@@ -144,6 +206,16 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 // any order.
 func (q *Queue) Push(c *Chain, written uint32) {
 	q.taken.clear(c.Head)
+	if q.record != nil {
+		q.record.stage(c.Head)
+		q.batch = append(q.batch, c.Head)
+	}
+	if q.log != nil {
+		q.log.markChain(c, int(written))
+		if q.logUsed {
+			q.log.mark(q.usedAddr+4+8*uint64(q.usedIdx&q.mask), 8)
+		}
+	}
 	e := q.used[4+8*int(q.usedIdx&q.mask):]
 	binary.LittleEndian.PutUint32(e, uint32(c.Head))
 	binary.LittleEndian.PutUint32(e[4:], written)
@@ -162,6 +234,10 @@ func (q *Queue) Publish() (interrupt bool) {
 	old := q.published
 	q.published = q.usedIdx
 	q.storeUsed() // full barrier: the guest's wish is read after it
+	if q.record != nil {
+		q.record.shown(q.batch, q.published)
+		q.batch = q.batch[:0]
+	}
 	if !q.event {
 		flags, _ := q.availIndex()
 		return flags&availNoInterrupt == 0
@@ -178,6 +254,9 @@ func needEvent(event, now, old uint16) bool { return now-event-1 < now-old }
 func (q *Queue) EnableNotify() (more bool) {
 	if q.event {
 		binary.LittleEndian.PutUint16(q.used[4+8*int(q.size):], q.next)
+		if q.logUsed && q.log != nil {
+			q.log.mark(q.usedAddr+4+8*uint64(q.size), 2)
+		}
 	}
 	q.flags &^= usedNoNotify
 	q.storeUsed() // full barrier: the guest's index is read after the wish is visible

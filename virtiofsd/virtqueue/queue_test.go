@@ -30,6 +30,11 @@ func newDriver(t testing.TB, c Config) (*driver, *Queue) {
 	// An allocation of words, for the alignment that a mapping has.
 	words := make([]uint64, 2*memSize/8)
 	d := &driver{mem: unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 2*memSize)}
+	return d, d.restart(t, c)
+}
+
+func (d *driver) memory(t testing.TB) *Memory {
+	t.Helper()
 	mem, err := NewMemory([]Region{
 		{guestBase + memSize, userBase + 4*memSize, d.mem[memSize:]},
 		{guestBase, userBase, d.mem[:memSize:memSize]},
@@ -37,12 +42,29 @@ func newDriver(t testing.TB, c Config) (*driver, *Queue) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return mem
+}
+
+// config is c with what the driver has set up.
+func (d *driver) config(c Config) Config {
 	c.Size, c.Desc, c.Available, c.Used = queueSize, userBase+descAt, userBase+availAt, userBase+usedAt
-	q, err := New(mem, c)
+	return c
+}
+
+// restart makes the queue of a device that takes the place of the one before.
+func (d *driver) restart(t testing.TB, c Config) *Queue {
+	t.Helper()
+	q, err := New(d.memory(t), d.config(c))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d, q
+	return q
+}
+
+func (d *driver) availIdx() uint16 { return binary.LittleEndian.Uint16(d.mem[availAt+2:]) }
+func (d *driver) usedIdx() uint16  { return binary.LittleEndian.Uint16(d.mem[usedAt+2:]) }
+func (d *driver) usedHead(i uint16) uint32 {
+	return binary.LittleEndian.Uint32(d.mem[usedAt+4+8*(int(i)%queueSize):])
 }
 
 func (d *driver) desc(table, i int, addr uint64, n uint32, flags, next uint16) {
