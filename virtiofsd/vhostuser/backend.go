@@ -19,17 +19,30 @@ const MaxQueues = 256
 
 // Virtio and vhost-user feature bits that we offer: those that are implemented.
 const (
-	featureIndirect  = 1 << 28
-	featureEventIdx  = 1 << 29
-	featureProtocol  = 1 << 30
-	featureVersion1  = 1 << 32
-	offeredFeatures  = featureIndirect | featureEventIdx | featureProtocol | featureVersion1
-	protocolMQ       = 1 << 0
-	protocolReplyAck = 1 << 3
-	protocolReset    = 1 << 13
-	protocolMemSlots = 1 << 15
-	offeredProtocol  = protocolMQ | protocolReplyAck | protocolReset | protocolMemSlots
+	featureLogAll   = 1 << 26
+	featureIndirect = 1 << 28
+	featureEventIdx = 1 << 29
+	featureProtocol = 1 << 30
+	featureVersion1 = 1 << 32
+	offeredFeatures = featureLogAll | featureIndirect | featureEventIdx | featureProtocol | featureVersion1
+
+	protocolMQ          = 1 << 0
+	protocolLogShm      = 1 << 1
+	protocolReplyAck    = 1 << 3
+	protocolInflight    = 1 << 12
+	protocolReset       = 1 << 13
+	protocolMemSlots    = 1 << 15
+	protocolDeviceState = 1 << 19
 )
+
+// offeredProtocol are the protocol features, which depend on the device.
+func (b *Backend) offeredProtocol() uint64 {
+	const always = protocolMQ | protocolLogShm | protocolReplyAck | protocolInflight | protocolReset | protocolMemSlots
+	if b.device.SaveState != nil {
+		return always | protocolDeviceState
+	}
+	return always
+}
 
 // Backend serves one connection.
 type Backend struct {
@@ -42,6 +55,9 @@ type Backend struct {
 	protocol uint64
 	memory   memoryMap
 	vrings   []*vring
+	inflight inflight
+	dirty    dirtyLog
+	state    stateTransfer
 
 	monitor   monitor
 	workers   sync.WaitGroup
@@ -56,7 +72,7 @@ type Backend struct {
 // NewBackend makes the back end of conn, which it closes at the end of
 // [Backend.Serve].
 func NewBackend(conn *net.UnixConn, device Device, log *slog.Logger) *Backend {
-	b := &Backend{conn: conn, device: device, log: log}
+	b := &Backend{conn: conn, device: device, log: log, dirty: dirtyLog{signal: -1}}
 	for i := range min(max(device.Queues, 1), MaxQueues) {
 		b.vrings = append(b.vrings, newVring(b, i))
 	}
@@ -92,13 +108,20 @@ func (b *Backend) Serve(ctx context.Context) error {
 	}
 }
 
-// close ends what the connection has: the guest has gone, so its requests are
-// cancelled, and nobody waits for the answers.
+// close ends what the connection has: nobody waits for the answers, so the
+// requests are cancelled.
 func (b *Backend) close(cancelRequests func()) {
 	_ = b.conn.Close()
+	for _, v := range b.vrings {
+		if v.running() {
+			v.tell(stopGone)
+		}
+	}
 	cancelRequests()
 	for _, v := range b.vrings {
-		v.halt()
+		if v.running() {
+			v.joined()
+		}
 	}
 	b.monitor.close()
 	b.workers.Wait()
@@ -108,6 +131,9 @@ func (b *Backend) close(cancelRequests func()) {
 		v.setCall(-1)
 		replaceFD(&v.wake, -1)
 	}
+	b.endState()
+	b.inflight.close()
+	b.dirty.close()
 	_ = b.memory.replace(nil)
 }
 
@@ -146,6 +172,8 @@ func (b *Backend) dispatch(m *message) error {
 		err = fmt.Errorf("%v: %w", m.request, err)
 	}
 	switch {
+	case err == nil && m.request == getInflightFD: // has answered, with a descriptor
+		return nil
 	case err == nil && answer != nil:
 		return reply(b.conn, m, answer)
 	case m.flags&flagNeedReply != 0 && b.protocol&protocolReplyAck != 0:
@@ -169,7 +197,7 @@ func (b *Backend) message(m *message) (answer []byte, err error) {
 	case setFeatures:
 		return nil, b.setFeatures(m)
 	case getProtocolFeatures:
-		return u64(offeredProtocol), nil
+		return u64(b.offeredProtocol()), nil
 	case setProtocolFeatures:
 		return nil, b.setProtocolFeatures(m)
 	case setOwner:
@@ -184,6 +212,22 @@ func (b *Backend) message(m *message) (answer []byte, err error) {
 		return nil, b.whileHalted(func() error { return b.memory.add(m) })
 	case removeMemRegion:
 		return nil, b.whileHalted(func() error { return b.memory.remove(m) })
+	case setLogBase:
+		return b.setLogBase(m)
+	case setLogFD:
+		return nil, b.setLogFD(m)
+	case getInflightFD:
+		return nil, b.makeInflight(m)
+	case setInflightFD:
+		return nil, b.setInflight(m)
+	case setDeviceStateFD, checkDeviceState:
+		if b.device.SaveState == nil {
+			break
+		}
+		if m.request == checkDeviceState {
+			return b.checkDeviceState(), nil
+		}
+		return b.setDeviceStateFD(m)
 	case resetOwner, resetDevice:
 		b.reset()
 		return nil, nil
@@ -203,18 +247,24 @@ func (b *Backend) setFeatures(m *message) error {
 	if f&^offeredFeatures != 0 {
 		return fmt.Errorf("features %#x were not offered", f&^offeredFeatures)
 	}
-	b.features = f
-	for _, v := range b.vrings {
-		if v.running() {
-			return errors.New("the features of a running queue cannot change")
-		}
-		v.config.EventIndex = f&featureEventIdx != 0
-		v.config.IndirectOK = f&featureIndirect != 0
-		if f&featureProtocol == 0 {
-			v.enabled = true // there is no SET_VRING_ENABLE then
+	if (f^b.features)&^featureLogAll != 0 {
+		for _, v := range b.vrings {
+			if v.running() {
+				return errors.New("the features of a running queue cannot change")
+			}
 		}
 	}
-	return nil
+	return b.whileHalted(func() error {
+		b.features = f
+		for _, v := range b.vrings {
+			v.config.EventIndex = f&featureEventIdx != 0
+			v.config.IndirectOK = f&featureIndirect != 0
+			if f&featureProtocol == 0 {
+				v.enabled = true // there is no SET_VRING_ENABLE then
+			}
+		}
+		return nil
+	})
 }
 
 func (b *Backend) setProtocolFeatures(m *message) error {
@@ -222,8 +272,8 @@ func (b *Backend) setProtocolFeatures(m *message) error {
 	if err != nil {
 		return err
 	}
-	if f&^offeredProtocol != 0 {
-		return fmt.Errorf("protocol features %#x were not offered", f&^offeredProtocol)
+	if more := f &^ b.offeredProtocol(); more != 0 {
+		return fmt.Errorf("protocol features %#x were not offered", more)
 	}
 	b.protocol = f
 	return nil
@@ -329,16 +379,23 @@ func (b *Backend) setVringAddr(m *message) error {
 	if err != nil {
 		return err
 	}
-	if flags := binary.LittleEndian.Uint32(m.payload[4:]); flags != 0 {
-		return fmt.Errorf("flags %#x: logging was not offered", flags)
+	const logUsed = 1
+	flags := binary.LittleEndian.Uint32(m.payload[4:])
+	if flags&^logUsed != 0 {
+		return fmt.Errorf("flags %#x", flags)
 	}
-	if v.running() {
+	c := v.config
+	c.Desc = binary.LittleEndian.Uint64(m.payload[8:])
+	c.Used = binary.LittleEndian.Uint64(m.payload[16:])
+	c.Available = binary.LittleEndian.Uint64(m.payload[24:])
+	// Logging may begin and end while the queue runs.
+	if v.running() && (c.Desc != v.config.Desc || c.Used != v.config.Used || c.Available != v.config.Available) {
 		return fmt.Errorf("queue %d is running", v.index)
 	}
-	v.config.Desc = binary.LittleEndian.Uint64(m.payload[8:])
-	v.config.Used = binary.LittleEndian.Uint64(m.payload[16:])
-	v.config.Available = binary.LittleEndian.Uint64(m.payload[24:])
-	v.hasAddr = true
+	c.LogUsed, c.UsedAddr = flags&logUsed != 0, binary.LittleEndian.Uint64(m.payload[32:])
+	v.halt()
+	c.Base = v.config.Base
+	v.config, v.hasAddr = c, true
 	return b.startIfReady(v)
 }
 
@@ -368,6 +425,11 @@ func (b *Backend) vringFD(m *message) error {
 			return closeFD(fd)
 		}
 		return nil
+	}
+	if fd >= 0 && m.request == setVringCall {
+		if err := checkEventFD(fd); err != nil {
+			return errors.Join(err, closeFD(fd))
+		}
 	}
 	v.halt()
 	if m.request == setVringKick {

@@ -321,7 +321,7 @@ func TestHostileFrontEnds(t *testing.T) {
 			return err
 		},
 		"unknown request":      send(99, nil),
-		"not offered request":  send(6, vt.U64(0)),
+		"not offered request":  send(24, vt.U64(0)),
 		"features not offered": send(vt.SetFeatures, vt.U64(1<<35)),
 		"short payload":        send(vt.SetFeatures, nil),
 		"queue out of range":   send(vt.SetVringNum, vt.State(5, 8)),
@@ -332,12 +332,31 @@ func TestHostileFrontEnds(t *testing.T) {
 		"kick by polling file": func(f *vt.FrontEnd) error {
 			return errors.Join(ready(f), f.Send(vt.SetVringKick, 0, vt.U64(1), f.MemFD), f.Send(vt.SetVringAddr, 0, append(vt.State(1, 0), bytes.Repeat(vt.U64(vt.UserBase), 4)...)), f.Send(vt.SetVringNum, 0, vt.State(1, 8)), f.Send(vt.SetVringEnable, 0, vt.State(1, 1)))
 		},
-		"logging":             send(vt.SetVringAddr, append(vt.State(0, 1), make([]byte, 32)...)),
-		"base too large":      send(vt.SetVringBase, vt.State(0, 1<<16)),
-		"get base of none":    send(vt.GetVringBase, vt.State(77, 0)),
-		"no regions":          send(vt.SetMemTable, vt.State(0, 0)),
-		"too many regions":    send(vt.SetMemTable, vt.State(1000, 0)),
-		"regions without fds": send(vt.SetMemTable, append(vt.State(1, 0), vt.Region(0, 4096)...)),
+		"flags of a ring":   send(vt.SetVringAddr, append(vt.State(0, 2), make([]byte, 32)...)),
+		"dirty log without": send(vt.SetLogBase, append(vt.U64(4096), vt.U64(0)...)),
+		"dirty log too long": func(f *vt.FrontEnd) error {
+			return f.Send(vt.SetLogBase, 0, append(vt.U64(uint64(len(f.Mem))+1), vt.U64(0)...), f.MemFD)
+		},
+		"dirty log wraps": func(f *vt.FrontEnd) error {
+			return f.Send(vt.SetLogBase, 0, append(vt.U64(4096), vt.U64(^uint64(0)-4095)...), f.MemFD)
+		},
+		"log eventfd is a pipe": func(f *vt.FrontEnd) error { return f.Send(vt.SetLogFD, 0, vt.U64(0), pipeFD(t)) },
+		"call is a pipe":        func(f *vt.FrontEnd) error { return f.Send(vt.SetVringCall, 0, vt.U64(1), pipeFD(t)) },
+		"in flight, no queue":   send(vt.GetInflightFD, make([]byte, 20)),
+		"in flight, too many":   send(vt.GetInflightFD, append(make([]byte, 16), 200, 0, 64, 0)),
+		"in flight, too large":  send(vt.GetInflightFD, append(make([]byte, 16), 1, 0, 0xff, 0xff)),
+		"in flight, too short": func(f *vt.FrontEnd) error {
+			return f.Send(vt.SetInflightFD, 0, append(append(vt.U64(64), vt.U64(0)...), 1, 0, 64, 0), f.MemFD)
+		},
+		"in flight, past the file": func(f *vt.FrontEnd) error {
+			return f.Send(vt.SetInflightFD, 0, append(append(vt.U64(1<<20), vt.U64(uint64(len(f.Mem)))...), 1, 0, 64, 0), f.MemFD)
+		},
+		"device state is not there": send(vt.CheckDeviceState, nil),
+		"base too large":            send(vt.SetVringBase, vt.State(0, 1<<16)),
+		"get base of none":          send(vt.GetVringBase, vt.State(77, 0)),
+		"no regions":                send(vt.SetMemTable, vt.State(0, 0)),
+		"too many regions":          send(vt.SetMemTable, vt.State(1000, 0)),
+		"regions without fds":       send(vt.SetMemTable, append(vt.State(1, 0), vt.Region(0, 4096)...)),
 		"region past the file": func(f *vt.FrontEnd) error {
 			return f.Send(vt.AddMemRegion, 0, region(0, uint64(len(f.Mem))+1, 0, 0), f.MemFD)
 		},

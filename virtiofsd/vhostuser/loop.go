@@ -27,6 +27,10 @@ const (
 	goOn      int32 = iota
 	stopNow         // after the request in hand; late ones go on
 	stopEmpty       // no new requests; when the last one is answered
+	// stopGone is like stopNow, and what is not answered yet never is: the front
+	// end has gone, or we are about to. The record of requests in flight keeps
+	// it for the back end that comes next.
+	stopGone
 )
 
 // loop takes requests from a running queue and answers them. It is held by one
@@ -41,6 +45,7 @@ type loop struct {
 	table   *table
 	poll    *poller
 	call    int
+	logged  int // eventfd to write to when the dirty log has something new, -1 for none
 	stop    atomic.Int32
 	ended   chan struct{} // closed when no worker holds the loop any more
 
@@ -137,7 +142,7 @@ func (l *loop) run(w *worker) (lost bool, err error) {
 			return lost, err
 		}
 		switch l.stop.Load() {
-		case stopNow:
+		case stopNow, stopGone:
 			return false, nil
 		case stopEmpty:
 			if l.vring.late.empty() {
@@ -200,7 +205,9 @@ func (l *loop) handle(w *worker) (lost bool) {
 	if !l.busy.CompareAndSwap(n, 0) {
 		return true
 	}
-	l.queue.Push(&w.chain, uint32(w.written))
+	if l.stop.Load() != stopGone { // its context was cancelled after that was set
+		l.queue.Push(&w.chain, uint32(w.written))
+	}
 	return false
 }
 
@@ -242,8 +249,10 @@ func (l *loop) collect() {
 	if !l.vring.late.handedIn() {
 		return
 	}
-	for _, w := range l.vring.late.take() {
-		if !w.failed {
+	done := l.vring.late.take()
+	gone := l.stop.Load() == stopGone // looked at after take: see handle
+	for _, w := range done {
+		if !w.failed && !gone {
 			l.queue.Push(&w.chain, uint32(w.written))
 		}
 		l.backend.forget(w)
@@ -258,17 +267,32 @@ func (b *Backend) forget(w *worker) {
 }
 
 func (l *loop) publish() error {
-	if !l.queue.Publish() || l.call < 0 {
+	staged := l.queue.Staged() > 0
+	interrupt := l.queue.Publish()
+	if staged && l.logged >= 0 {
+		if err := signal(l.logged); err != nil {
+			return fmt.Errorf("signal the dirty log: %w", err)
+		}
+	}
+	if !interrupt || l.call < 0 {
 		return nil
 	}
+	if err := signal(l.call); err != nil {
+		return fmt.Errorf("interrupt the guest: %w", err)
+	}
+	return nil
+}
+
+// signal writes to an eventfd.
+func signal(fd int) error {
 	for {
-		_, err := unix.Write(l.call, one)
+		_, err := unix.Write(fd, one)
 		switch {
 		case errors.Is(err, unix.EINTR):
-		case err == nil, errors.Is(err, unix.EAGAIN): // full: the guest is told anyway
+		case err == nil, errors.Is(err, unix.EAGAIN): // full: it is readable anyway
 			return nil
 		default:
-			return fmt.Errorf("interrupt the guest: %w", err)
+			return err
 		}
 	}
 }

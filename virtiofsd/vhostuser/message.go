@@ -19,6 +19,8 @@ const (
 	setOwner            messageType = 3
 	resetOwner          messageType = 4
 	setMemTable         messageType = 5
+	setLogBase          messageType = 6
+	setLogFD            messageType = 7
 	setVringNum         messageType = 8
 	setVringAddr        messageType = 9
 	setVringBase        messageType = 10
@@ -30,10 +32,14 @@ const (
 	setProtocolFeatures messageType = 16
 	getQueueNum         messageType = 17
 	setVringEnable      messageType = 18
+	getInflightFD       messageType = 31
+	setInflightFD       messageType = 32
 	resetDevice         messageType = 34
 	getMaxMemSlots      messageType = 36
 	addMemRegion        messageType = 37
 	removeMemRegion     messageType = 38
+	setDeviceStateFD    messageType = 42
+	checkDeviceState    messageType = 43
 )
 
 var messageNames = map[messageType]string{
@@ -43,6 +49,8 @@ var messageNames = map[messageType]string{
 	getProtocolFeatures: "GET_PROTOCOL_FEATURES", setProtocolFeatures: "SET_PROTOCOL_FEATURES", getQueueNum: "GET_QUEUE_NUM",
 	setVringEnable: "SET_VRING_ENABLE", resetDevice: "RESET_DEVICE", getMaxMemSlots: "GET_MAX_MEM_SLOTS",
 	addMemRegion: "ADD_MEM_REG", removeMemRegion: "REM_MEM_REG",
+	setLogBase: "SET_LOG_BASE", setLogFD: "SET_LOG_FD", getInflightFD: "GET_INFLIGHT_FD", setInflightFD: "SET_INFLIGHT_FD",
+	setDeviceStateFD: "SET_DEVICE_STATE_FD", checkDeviceState: "CHECK_DEVICE_STATE",
 }
 
 func (t messageType) String() string {
@@ -198,13 +206,17 @@ func parseFDs(oob []byte) ([]int, error) {
 	return fds, nil
 }
 
-// reply answers m with payload.
-func reply(c *net.UnixConn, m *message, payload []byte) error {
+// reply answers m with payload, and copies of descriptors.
+func reply(c *net.UnixConn, m *message, payload []byte, fds ...int) error {
 	b := make([]byte, headerSize, headerSize+len(payload))
 	binary.LittleEndian.PutUint32(b[0:], uint32(m.request))
 	binary.LittleEndian.PutUint32(b[4:], version|flagReply)
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(payload)))
-	_, err := c.Write(append(b, payload...))
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	_, _, err := c.WriteMsgUnix(append(b, payload...), oob, nil)
 	return err
 }
 

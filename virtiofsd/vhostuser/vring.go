@@ -47,11 +47,15 @@ func (v *vring) start(t *table, stop int32) (err error) {
 	if v.ctx == nil {
 		v.ctx, v.cancel = context.WithCancel(v.backend.ctx)
 	}
-	v.config.Taken = v.late.heads()
-	l := &loop{backend: v.backend, vring: v, ctx: v.ctx, table: t, call: v.call, ended: make(chan struct{})}
+	c := v.config
+	c.Taken, c.Inflight = v.late.heads(), v.backend.inflight.of(v.index)
+	l := &loop{backend: v.backend, vring: v, ctx: v.ctx, table: t, call: v.call, logged: -1, ended: make(chan struct{})}
+	if v.backend.features&featureLogAll != 0 {
+		c.Log, l.logged = v.backend.dirty.log, v.backend.dirty.signal
+	}
 	l.stop.Store(stop)
 	err = guard(func() (err error) {
-		l.queue, err = virtqueue.New(t.memory, v.config)
+		l.queue, err = virtqueue.New(t.memory, c)
 		return err
 	})
 	if err != nil {
@@ -83,10 +87,36 @@ func (v *vring) tell(stop int32) {
 	_, _ = unix.Write(v.wake, one)
 }
 
-// joined waits for the end of the loop.
+// joined waits for the end of the loop. A front end that keeps the eventfd of its
+// interrupts full may have left us waiting in a write to it: reading makes room.
 func (v *vring) joined() {
-	<-v.loop.ended
-	v.ended()
+	for !v.endedWithin(100 * time.Millisecond) {
+		makeRoom(v.call)
+		makeRoom(v.loop.logged)
+	}
+}
+
+func (v *vring) endedWithin(limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-v.loop.ended:
+		v.ended()
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+func makeRoom(fd int) {
+	if fd < 0 {
+		return
+	}
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	if n, err := unix.Poll(p, 0); err == nil && n == 0 {
+		var b [8]byte
+		_, _ = unix.Read(fd, b[:])
+	}
 }
 
 func (v *vring) ended() {
@@ -155,7 +185,8 @@ func (v *vring) cancelRequests() {
 	}
 }
 
-// endsWithin waits for the loop's end, and says whether it came.
+// endsWithin waits for the loop's end, and says whether it came: not within the
+// limit, and not before the connection is to end.
 func (v *vring) endsWithin(limit time.Duration) bool {
 	t := time.NewTimer(limit)
 	defer t.Stop()

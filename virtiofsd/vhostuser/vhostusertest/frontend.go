@@ -29,14 +29,21 @@ const (
 	SetProtocolFeatures = 16
 	GetQueueNum         = 17
 	SetVringEnable      = 18
+	SetLogBase          = 6
+	SetLogFD            = 7
+	GetInflightFD       = 31
+	SetInflightFD       = 32
 	ResetDevice         = 34
 	GetMaxMemSlots      = 36
 	AddMemRegion        = 37
 	RemoveMemRegion     = 38
+	SetDeviceStateFD    = 42
+	CheckDeviceState    = 43
 
 	// NeedReply is the header flag that asks for an acknowledgement.
 	NeedReply = 1 << 3
 
+	FeatureLogAll   = 1 << 26
 	FeatureIndirect = 1 << 28
 	FeatureEventIdx = 1 << 29
 	FeatureProtocol = 1 << 30
@@ -133,22 +140,46 @@ func (f *FrontEnd) Send(request, flags uint32, payload []byte, fds ...int) error
 
 // Receive reads the answer to request.
 func (f *FrontEnd) Receive(request uint32) ([]byte, error) {
+	b, fds, err := f.ReceiveFDs(request)
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+	return b, err
+}
+
+// ReceiveFDs reads the answer to request, and the descriptors that come with it,
+// which are the caller's.
+func (f *FrontEnd) ReceiveFDs(request uint32) (payload []byte, fds []int, err error) {
 	if err := f.Conn.SetReadDeadline(time.Now().Add(f.Limit)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var h [12]byte
-	if _, err := io.ReadFull(f.Conn, h[:]); err != nil {
-		return nil, err
+	oob := make([]byte, unix.CmsgSpace(4*8))
+	n, oobn, _, _, err := f.Conn.ReadMsgUnix(h[:], oob)
+	if oobn > 0 {
+		if messages, err := unix.ParseSocketControlMessage(oob[:oobn]); err == nil {
+			for i := range messages {
+				if got, err := unix.ParseUnixRights(&messages[i]); err == nil {
+					fds = append(fds, got...)
+				}
+			}
+		}
+	}
+	if err == nil {
+		_, err = io.ReadFull(f.Conn, h[n:])
+	}
+	if err != nil {
+		return nil, fds, err
 	}
 	if got := binary.LittleEndian.Uint32(h[0:]); got != request {
-		return nil, fmt.Errorf("answer to request %d, want %d", got, request)
+		return nil, fds, fmt.Errorf("answer to request %d, want %d", got, request)
 	}
 	if flags := binary.LittleEndian.Uint32(h[4:]); flags != 1|1<<2 {
-		return nil, fmt.Errorf("answer with flags %#x", flags)
+		return nil, fds, fmt.Errorf("answer with flags %#x", flags)
 	}
-	b := make([]byte, binary.LittleEndian.Uint32(h[8:]))
-	_, err := io.ReadFull(f.Conn, b)
-	return b, err
+	payload = make([]byte, binary.LittleEndian.Uint32(h[8:]))
+	_, err = io.ReadFull(f.Conn, payload)
+	return payload, fds, err
 }
 
 // Ask sends a message that has an answer of its own, and returns its number.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // GuestOptions are how a [Guest] is made. The zero value is what a guest with a
@@ -16,6 +18,7 @@ type GuestOptions struct {
 	QueueSize int    // descriptors, 0 for 1024
 	MaxIO     int    // largest READ in bytes, 0 for 1 MiB
 	Features  uint64 // ring features to use if offered, 0 for indirect and event index
+	Inflight  bool   // have the daemon keep a record of the requests in flight
 }
 
 func (o *GuestOptions) defaults() {
@@ -40,6 +43,7 @@ type Guest struct {
 	Ring    uint64 // the ring features in use
 	Offered int    // queues that the daemon has
 
+	record Inflight
 	slots  []slot
 	free   []int
 	unique uint64
@@ -106,9 +110,32 @@ func (g *Guest) setUp() (err error) {
 		})
 		g.free = append(g.free, o.Depth-len(g.slots))
 	}
+	if o.Inflight {
+		if g.record, err = g.NewInflight(g.Offered, o.QueueSize); err != nil {
+			return err
+		}
+		if err := g.Do(SetInflightFD, g.record.Payload, g.record.FD); err != nil {
+			return err
+		}
+	}
 	g.Q, err = g.NewQueue(o.Queue, o.QueueSize, g.Ring)
 	return err
 }
+
+// Resume goes on with a daemon that takes the place of one that died: the
+// requests in flight are answered by it. The guest notices nothing.
+func (g *Guest) Resume(socket string) error {
+	if !g.Options.Inflight {
+		return errors.New("the guest has no record of its requests in flight")
+	}
+	if err := g.Reconnect(socket, g.Ring); err != nil {
+		return err
+	}
+	return g.Q.Restart(g.record)
+}
+
+// InFlight is the number of requests that are not answered yet.
+func (g *Guest) InFlight() int { return len(g.slots) - len(g.free) }
 
 // Mount connects to a daemon and sends FUSE_INIT as Linux 6.1 does.
 func Mount(socket string, o GuestOptions) (*Guest, error) {
@@ -128,6 +155,9 @@ func (g *Guest) Close() {
 	g.FrontEnd.Close()
 	if g.Q != nil {
 		g.Q.Close()
+	}
+	if g.record.Payload != nil {
+		_ = unix.Close(g.record.FD)
 	}
 }
 

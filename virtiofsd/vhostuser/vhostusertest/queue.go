@@ -51,18 +51,28 @@ func (q *Queue) Start() error { return q.StartAt(int(q.availIdx)) }
 // available index next.
 func (q *Queue) StartAt(base int) error {
 	i := uint32(q.Index)
-	addr := State(i, 0)
-	for _, off := range []uint64{q.Desc, q.Used, q.Avail, 0} {
-		addr = binary.LittleEndian.AppendUint64(addr, UserBase+off)
-	}
 	return errors.Join(
 		q.front.Do(SetVringNum, State(i, uint32(q.Size))),
-		q.front.Do(SetVringAddr, addr),
+		q.SetAddresses(false),
 		q.front.Do(SetVringBase, State(i, uint32(base)&0xffff)),
 		q.front.Do(SetVringCall, U64(uint64(i)), q.Call),
 		q.front.Do(SetVringKick, U64(uint64(i)), q.Kick),
 		q.front.Do(SetVringEnable, State(i, 1)),
 	)
+}
+
+// SetAddresses says where the rings are, and whether writes to the used ring are
+// to be noted in the dirty log.
+func (q *Queue) SetAddresses(log bool) error {
+	flags := uint32(0)
+	if log {
+		flags = 1
+	}
+	addr := State(uint32(q.Index), flags)
+	for _, off := range []uint64{q.Desc, q.Used, q.Avail} {
+		addr = binary.LittleEndian.AppendUint64(addr, UserBase+off)
+	}
+	return q.front.Do(SetVringAddr, binary.LittleEndian.AppendUint64(addr, GuestBase+q.Used))
 }
 
 // Stop takes the queue back and returns the base that the back end says.
