@@ -158,7 +158,8 @@ func TestStopWaits(t *testing.T) {
 	_, q := startSlow(t, d, time.Hour)
 	q.submit(t, 0, "s0")
 	<-d.begun
-	time.AfterFunc(20*time.Millisecond, func() { close(d.release) })
+	release := d.release
+	time.AfterFunc(20*time.Millisecond, func() { close(release) })
 	if base, err := q.Stop(); err != nil || base != 1 || d.cancelled.Load() != 0 {
 		t.Fatalf("base %d: %v, %d cancelled", base, err, d.cancelled.Load())
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func transfer(t *testing.T, f *vt.FrontEnd, direction, phase uint32, fd int) boo
 
 func TestDeviceState(t *testing.T) {
 	state := []byte("the state")
-	var loaded []byte
+	var loaded atomic.Pointer[[]byte]
 	dm := startDevice(t, vhostuser.Device{
 		Queues: 5, Handle: echo, DrainLimit: 50 * time.Millisecond,
 		SaveState: func() ([]byte, error) { return state, nil },
@@ -111,7 +112,7 @@ func TestDeviceState(t *testing.T) {
 			if bytes.HasPrefix(b, []byte("bad")) {
 				return errors.New("bad state")
 			}
-			loaded = b
+			loaded.Store(&b)
 			return nil
 		},
 	})
@@ -148,8 +149,8 @@ func TestDeviceState(t *testing.T) {
 			t.Errorf("loaded %.20q: %v", text, ok)
 		}
 	}
-	if string(loaded) != "the state" {
-		t.Errorf("loaded %q", loaded)
+	if b := loaded.Load(); b == nil || string(*b) != "the state" {
+		t.Errorf("loaded %v", b)
 	}
 	r, w = pipe(t)
 	if !transfer(t, f, 1, 0, int(r.Fd())) {
