@@ -268,20 +268,31 @@ func TestFragmentsOfLinux(t *testing.T) {
 	if dir == "" {
 		t.Skip("SKIP: STOREBOOT_LINUX_SOURCE does not name a directory with the source of Linux")
 	}
-	tools, err := findToolchain(t.Context(), fragment.AMD64, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, names := range [][]string{{"virtiofs"}, {"cloud-hypervisor"}, {"qemu"}, {"systemd"}, {"nixos"}, {"container"}, {"debug"}, fragment.Names()} {
-		f, err := fragment.Get(fragment.AMD64, names...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var log bytes.Buffer
-		o := Options{Fragment: f, Arch: fragment.AMD64, Jobs: 2}
-		b := &build{Options: o, tools: tools, text: o.config(), runner: runner{env: environment(tools, t.TempDir()), log: &log}}
-		if _, err := b.configure(t.Context(), dir, filepath.Join(t.TempDir(), "out")); err != nil {
-			t.Errorf("%s: %v", names, err)
-		}
+	for _, arch := range []fragment.Arch{fragment.AMD64, fragment.ARM64} {
+		t.Run(string(arch), func(t *testing.T) {
+			tools, err := findToolchain(t.Context(), arch, "")
+			if err != nil {
+				t.Skip("SKIP: ", err)
+			}
+			for _, names := range [][]string{{"virtiofs"}, {"cloud-hypervisor"}, {"qemu"}, {"systemd"}, {"nixos"}, {"container"}, {"debug"}, fragment.Names()} {
+				f, err := fragment.Get(arch, names...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var log bytes.Buffer
+				o := Options{Fragment: f, Arch: arch, Jobs: 2}
+				b := &build{Options: o, tools: tools, text: o.config(), runner: runner{env: environment(tools, t.TempDir()), log: &log}}
+				c, err := b.configure(t.Context(), dir, filepath.Join(t.TempDir(), "out"))
+				if err != nil {
+					t.Errorf("%s: %v", names, err)
+					continue
+				}
+				for _, x := range f.Check(c) {
+					if x.Bad() {
+						t.Errorf("%s: %s is %s", names, x.Option.Name, x.Value)
+					}
+				}
+			}
+		})
 	}
 }
