@@ -186,7 +186,7 @@ func (j *job) configure(ctx context.Context) (*session.Config, error) {
 	} else {
 		cache = "" // the trial of KVM is made each time
 	}
-	found, err := vmm.Find(ctx, vmm.NewHost(runtime.GOARCH, cache), j.choice, j.input != nil)
+	found, err := vmm.Find(ctx, vmm.NewHost(img.Arch, cache), j.choice, j.input != nil)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -197,7 +197,7 @@ func (j *job) configure(ctx context.Context) (*session.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	line, err := j.kernelLine(runtime.GOARCH)
+	line, err := j.kernelLine(img.Arch)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (j *job) configure(ctx context.Context) (*session.Config, error) {
 		RunSpec:    j.spec,
 		Hypervisor: found.Hypervisor,
 		Machine: vmm.Machine{
-			Arch: runtime.GOARCH, Accel: found.Accel, CPUs: j.cpus, Memory: memory,
+			Arch: img.Arch, Accel: found.Accel, CPUs: j.cpus, Memory: memory,
 			Kernel: img.Path, CommandLine: line,
 			Store: vmm.Store{Tag: bootproto.Tags()[0], Queues: min(j.cpus, maxQueues)},
 			Disks: disks,
@@ -239,14 +239,8 @@ func (j *job) findKernel() (*kernelimage.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := kernelimage.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if img.Arch != runtime.GOARCH {
-		return nil, fmt.Errorf("kernel %s is for %s, guests here are %s", path, img.Arch, runtime.GOARCH)
-	}
-	return img, nil
+	// It decides on the guest's architecture.
+	return kernelimage.Open(path)
 }
 
 // findHelpers sets the commands of the store daemon and of the initrd builder.

@@ -63,7 +63,7 @@ func (o buildOptions) findKernel(t *templates.Template) (*kernel, error) {
 	}
 	dir := o.modulesDir
 	if dir == "" {
-		dir = filepath.Join(modulesDir, k.release)
+		dir = findModules(k.path, k.release)
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			if isMonolithic(k.path, k.release) {
 				return k, nil
@@ -83,13 +83,27 @@ func (o buildOptions) findKernel(t *templates.Template) (*kernel, error) {
 	return k, err
 }
 
+// findModules is the directory of a kernel's modules: those of the tree that the
+// kernel is in (DIR/boot/vmlinuz, DIR/lib/modules), as an unpacked package has
+// them, else those of this machine.
+func findModules(path, release string) string {
+	tree := filepath.Dir(filepath.Dir(path))
+	for _, lib := range []string{"lib/modules", "usr/lib/modules"} {
+		dir := filepath.Join(tree, lib, release)
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	return filepath.Join(modulesDir, release)
+}
+
 // isMonolithic says whether the configuration beside the kernel says that it
 // has no modules at all.
 func isMonolithic(path, release string) bool {
 	for _, name := range []string{"config-" + release, ".config"} {
 		data, err := os.ReadFile(filepath.Join(filepath.Dir(path), name))
 		if err == nil {
-			return bytes.Contains(data, []byte("\nCONFIG_")) && !bytes.Contains(data, []byte("\nCONFIG_MODULES=y"))
+			return bytes.Contains(data, []byte("\nCONFIG_")) && !bytes.Contains(data, []byte("=m\n"))
 		}
 	}
 	return false

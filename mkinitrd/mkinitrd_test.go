@@ -319,9 +319,29 @@ func TestMonolithic(t *testing.T) {
 	if spec := w.must("cat", "@/out", bootSpec); strings.Contains(spec, "modules") {
 		t.Errorf("boot specification %s", spec)
 	}
+	// It may be able to load modules, and have none of its own.
 	w.write("boot/config-"+release, "#\nCONFIG_64BIT=y\nCONFIG_MODULES=y\n")
+	w.must("build", "--no-check", "--init", "@/init", "--kernel", "@/boot/vmlinuz", "-o", "@/out")
+	w.write("boot/config-"+release, "#\nCONFIG_64BIT=y\nCONFIG_MODULES=y\nCONFIG_FUSE_FS=m\n")
 	if code, _, errOut := w.run("build", "--init", "@/init", "--kernel", "@/boot/vmlinuz", "-o", "@/out"); code != 1 || !strings.Contains(errOut, "--modules-dir") {
 		t.Errorf("exit %d: %s", code, errOut)
+	}
+}
+
+// TestFindModules holds that the modules of the tree that the kernel is in go
+// before those of the machine.
+func TestFindModules(t *testing.T) {
+	w := newWorld(t)
+	kernel := filepath.Join(w.dir, "tree/boot/vmlinuz")
+	if got := findModules(kernel, release); got != modulesDir+"/"+release {
+		t.Errorf("none in the tree: %s", got)
+	}
+	for _, dir := range []string{"usr/lib/modules", "lib/modules"} {
+		dir = filepath.Join("tree", dir, release)
+		w.write(dir+"/modules.dep", "")
+		if got := findModules(kernel, release); got != filepath.Join(w.dir, dir) {
+			t.Errorf("%s: found %s", dir, got)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"strings"
 )
 
@@ -40,14 +41,16 @@ func oneOf(s string, list ...string) bool {
 
 // Host is what [Find] asks of the machine it runs on.
 type Host struct {
-	Arch     string                             // as GOARCH
+	Arch     string                             // of the guest, as GOARCH
+	Foreign  bool                               // it is not that of this machine
 	LookPath func(string) (string, error)       // as exec.LookPath
 	Probe    func(context.Context, *QEMU) Probe // as ProbeKVM
 }
 
-// NewHost is this machine; answers are kept in the directory cache.
+// NewHost is this machine with guests of arch; answers are kept in the directory
+// cache.
 func NewHost(arch, cache string) Host {
-	return Host{Arch: arch, LookPath: exec.LookPath, Probe: func(ctx context.Context, q *QEMU) Probe { return ProbeKVM(ctx, q, cache) }}
+	return Host{Arch: arch, Foreign: arch != runtime.GOARCH, LookPath: exec.LookPath, Probe: func(ctx context.Context, q *QEMU) Probe { return ProbeKVM(ctx, q, cache) }}
 }
 
 // Found is the answer of [Find].
@@ -67,7 +70,7 @@ func Find(ctx context.Context, h Host, c Choice, needInput bool) (Found, error) 
 	qemuName := QEMUName(h.Arch)
 	qemuPath, qemuErr := h.LookPath(qemuName)
 	chPath, chErr := h.LookPath("cloud-hypervisor")
-	mayCH := chErr == nil && c.VMM != "qemu" && c.Accel != "tcg"
+	mayCH := chErr == nil && c.VMM != "qemu" && c.Accel != "tcg" && !h.Foreign
 	switch {
 	case c.VMM == "cloud-hypervisor" && chErr != nil:
 		return Found{}, errors.New("cloud-hypervisor is not in $PATH: install it, or use --vmm qemu")
@@ -80,7 +83,10 @@ func Find(ctx context.Context, h Host, c Choice, needInput bool) (Found, error) 
 	}
 	// Without QEMU there is nothing to try with but cloud-hypervisor itself.
 	kvm := Probe{Usable: true}
-	if qemuErr == nil {
+	switch {
+	case h.Foreign:
+		kvm = Probe{Why: "the kernel is for " + h.Arch}
+	case qemuErr == nil:
 		kvm = h.Probe(ctx, q)
 		if err := ctx.Err(); err != nil {
 			return Found{}, err

@@ -72,6 +72,32 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestFindForeign holds that guests of another architecture are emulated.
+func TestFindForeign(t *testing.T) {
+	h := Host{Arch: "arm64", Foreign: true, LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil }}
+	h.Probe = func(context.Context, *QEMU) Probe { t.Error("tries KVM"); return Probe{Usable: true} }
+	got, err := Find(t.Context(), h, Choice{}, false)
+	if err != nil || got.Hypervisor.Name() != "qemu" || got.Accel != TCG || !strings.Contains(got.Why, "arm64") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, c := range []Choice{{VMM: "cloud-hypervisor"}, {Accel: "kvm"}} {
+		if _, err := Find(t.Context(), h, c, false); err == nil || !strings.Contains(err.Error(), "arm64") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	h.LookPath = func(name string) (string, error) { return "/usr/bin/" + name, errIf(name != "cloud-hypervisor") }
+	if _, err := Find(t.Context(), h, Choice{}, false); err == nil || !strings.Contains(err.Error(), "qemu-system-arm") {
+		t.Errorf("cloud-hypervisor alone: %v", err)
+	}
+}
+
+func errIf(missing bool) error {
+	if missing {
+		return exec.ErrNotFound
+	}
+	return nil
+}
+
 // TestTry boots the trial firmware by translation, where it has to work, and
 // tries monitors that do not do what they should.
 func TestTry(t *testing.T) {
