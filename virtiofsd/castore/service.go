@@ -35,12 +35,24 @@ type Blob interface {
 	Size() int64
 }
 
-// FileBlob is a [Blob] whose contents are the first Size bytes of a plain
-// file, so that they can go from the page cache straight to where they are
-// needed. The file is valid until the blob is closed and must not be changed.
+// ErrDamaged is what reading a blob returns, wrapped, if what the store holds is
+// not what the digest names.
+var ErrDamaged = errors.New("the contents in the store are damaged")
+
+// FileBlob is a [Blob] whose contents are Size bytes of a plain file, so that
+// they can go from the page cache straight to where they are needed. The file
+// may hold other blobs too. It is valid until the blob is closed, must not be
+// changed, and is read with its offset given (pread), as others read it too.
 type FileBlob interface {
 	Blob
 	File() *os.File
+	// Offset is where in the file the contents begin, in bytes.
+	Offset() int64
+	// Prove returns ErrDamaged, wrapped, unless the n bytes of contents from
+	// off on are what they were when they were stored. Whoever takes contents
+	// from File calls it before; ReadAt does so by itself. What was proved once
+	// costs next to nothing.
+	Prove(off, n int64) error
 }
 
 // BlobWriter takes the contents of a blob.

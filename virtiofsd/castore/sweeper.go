@@ -33,6 +33,13 @@ type Sweeper interface {
 	Remove(ctx context.Context, items []Item, before time.Time) ([]Item, error)
 }
 
+// Tidier is a [Sweeper] that frees the room of what was removed when it is told
+// that the removals are done, and not before.
+type Tidier interface {
+	// Tidy may be stopped by ctx at any time.
+	Tidy(ctx context.Context) error
+}
+
 // Guard is a blob service whose store several processes may use, and which can
 // keep imports and garbage collections apart.
 type Guard interface {

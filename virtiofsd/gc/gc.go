@@ -142,5 +142,8 @@ func (c *collector) run(ctx context.Context) error {
 		return err
 	}
 	c.result.Blobs, c.result.KeptBlobs, c.result.BlobBytes, err = c.sweep(ctx, c.blobs, c.needed.blobs)
+	if tidier, ok := c.blobs.(castore.Tidier); ok && err == nil && !c.o.DryRun {
+		err = tidier.Tidy(ctx)
+	}
 	return err
 }

@@ -108,5 +108,7 @@ type fileBlob struct {
 
 func (b fileBlob) Size() int64                             { return b.size }
 func (b fileBlob) File() *os.File                          { return b.file }
+func (b fileBlob) Offset() int64                           { return 0 }
+func (b fileBlob) Prove(_, _ int64) error                  { return nil } // a file of this process, a moment old
 func (b fileBlob) ReadAt(p []byte, off int64) (int, error) { return b.file.ReadAt(p, off) }
 func (b fileBlob) Close() error                            { return b.file.Close() }

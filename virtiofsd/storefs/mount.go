@@ -148,10 +148,15 @@ func (m *mount) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadRes
 	if err != nil {
 		return nil, m.broken("blob "+i.node.Digest.String(), err)
 	}
-	return &blobRead{
+	r := &blobRead{
 		cache: m.fs.blobs, blob: blob, offset: int64(in.Offset),
 		size: int(min(uint64(in.Size), i.node.Size-in.Offset)),
-	}, fuse.OK
+	}
+	if err := r.prove(i.node.Size); err != nil {
+		r.Done()
+		return nil, m.broken("blob "+i.node.Digest.String(), err)
+	}
+	return r, fuse.OK
 }
 
 func (m *mount) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {

@@ -2,6 +2,7 @@ package storefs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -25,6 +26,18 @@ type blobRead struct {
 func (r *blobRead) Size() int { return r.size }
 func (r *blobRead) Done()     { r.cache.release(r.blob) }
 
+// prove says whether what is about to be read is what the digest names, where
+// the blob does not see to that by itself. size is what the node says.
+func (r *blobRead) prove(size uint64) error {
+	if uint64(r.blob.Size()) != size {
+		return fmt.Errorf("it has %d bytes and not %d, as its directory says: %w", r.blob.Size(), size, castore.ErrDamaged)
+	}
+	if f, ok := r.blob.Blob.(castore.FileBlob); ok {
+		return f.Prove(r.offset, int64(r.size))
+	}
+	return nil
+}
+
 // Bytes is for transports without scattered buffers.
 func (r *blobRead) Bytes(buf []byte) ([]byte, fuse.Status) {
 	n, status := r.Readv([][]byte{buf[:min(len(buf), r.size)]})
@@ -34,7 +47,7 @@ func (r *blobRead) Bytes(buf []byte) ([]byte, fuse.Status) {
 // Readv fills dst, which holds no more than Size bytes.
 func (r *blobRead) Readv(dst [][]byte) (int, fuse.Status) {
 	if f, ok := r.blob.Blob.(castore.FileBlob); ok {
-		return readFile(int(f.File().Fd()), dst, r.offset)
+		return readFile(int(f.File().Fd()), dst, f.Offset()+r.offset)
 	}
 	n := 0
 	for _, b := range dst {

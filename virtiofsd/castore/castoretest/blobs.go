@@ -206,7 +206,10 @@ func testBlobReadAt(t *testing.T, s castore.BlobService) {
 	}
 	if f, ok := b.(castore.FileBlob); ok {
 		p := make([]byte, len(content))
-		if _, err := f.File().ReadAt(p, 0); err != nil || !bytes.Equal(p, content) {
+		if err := f.Prove(0, f.Size()); err != nil {
+			t.Errorf("Prove: %v", err)
+		}
+		if _, err := f.File().ReadAt(p, f.Offset()); err != nil || !bytes.Equal(p, content) {
 			t.Errorf("the file of the blob has other contents, %v", err)
 		}
 	}

@@ -52,13 +52,26 @@ func (s *Store) Flush(ctx context.Context) error {
 	for d, number := range s.staged {
 		staged[d] = number
 	}
-	st := s.staging
 	err := s.broken
+	if err == nil {
+		s.sealing, s.open = s.open, nil
+	}
+	packing := s.sealing
 	s.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("flush blobs: an earlier write failed: %w", err)
 	}
-	err = s.flush(st, staged)
+	err = s.flush(staged, packing)
+	s.mu.Lock()
+	s.sealing = nil
+	s.mu.Unlock()
+	if packing != nil {
+		packing.writer.Drop()
+	}
+	if err == nil && packing != nil {
+		// Only speed depends on it; it is done again after the next flush.
+		_ = s.packs.Merge(ctx, mergeLimit, s.packFile)
+	}
 	if err != nil {
 		err = fmt.Errorf("flush blobs: %w", err)
 		s.mu.Lock()
@@ -69,7 +82,15 @@ func (s *Store) Flush(ctx context.Context) error {
 }
 
 // flush gives the staged blobs their names once their contents are on the disk.
-func (s *Store) flush(st *staging.Dir, staged map[castore.Digest]uint64) error {
+func (s *Store) flush(staged map[castore.Digest]uint64, p *packing) error {
+	if p != nil {
+		if err := s.seal(p, staged); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	st := s.staging // not nil if anything is staged
+	s.mu.Unlock()
 	if len(staged) > 0 {
 		if err := s.syncStaged(st, staged); err != nil {
 			return err
@@ -81,10 +102,13 @@ func (s *Store) flush(st *staging.Dir, staged map[castore.Digest]uint64) error {
 		}
 	}
 	s.mu.Lock()
-	shards, newDir := s.unsaved, s.newDir
-	s.unsaved, s.newDir = [256]bool{}, false
+	shards, newDir, pack := s.unsaved, s.newDir, s.unsavedPack
+	s.unsaved, s.newDir, s.unsavedPack = [256]bool{}, false, false
 	s.mu.Unlock()
 	var dirs []string
+	if pack {
+		dirs = append(dirs, s.packs.Dir())
+	}
 	for i, unsaved := range shards {
 		if unsaved {
 			dirs = append(dirs, fmt.Sprintf("%s/%02x", s.dir, i))
@@ -114,6 +138,7 @@ func (s *Store) name(st *staging.Dir, d castore.Digest, number uint64) error {
 	if err != nil {
 		return err
 	}
+	_ = os.Rename(from+sumsSuffix, to+sumsSuffix) // if there are any; they are made again if they get lost
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unsaved[d[0]] = true

@@ -13,10 +13,23 @@ import (
 
 // newFile makes an empty file in the staging directory.
 func (s *Store) newFile() (*os.File, uint64, error) {
+	st, err := s.stagingDir()
+	if err != nil {
+		return nil, 0, fmt.Errorf("write blob: %w", err)
+	}
+	f, number, err := st.Create()
+	if err != nil {
+		return nil, 0, fmt.Errorf("write blob: %w", err)
+	}
+	return f, number, nil
+}
+
+// stagingDir is this process's staging directory, which it makes if need be.
+func (s *Store) stagingDir() (*staging.Dir, error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
-		s.mu.Unlock()
-		return nil, 0, errors.New("write blob: the store is closed")
+		return nil, errors.New("the store is closed")
 	}
 	if s.staging == nil {
 		if _, err := os.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
@@ -28,18 +41,11 @@ func (s *Store) newFile() (*os.File, uint64, error) {
 			st, err = staging.New(s.dir)
 		}
 		if err != nil {
-			s.mu.Unlock()
-			return nil, 0, fmt.Errorf("write blob: make a staging directory: %w", err)
+			return nil, fmt.Errorf("make a staging directory: %w", err)
 		}
 		s.staging = st
 	}
-	st := s.staging
-	s.mu.Unlock()
-	f, number, err := st.Create()
-	if err != nil {
-		return nil, 0, fmt.Errorf("write blob: %w", err)
-	}
-	return f, number, nil
+	return s.staging, nil
 }
 
 // stage takes over a closed file of the staging directory as the blob d, and

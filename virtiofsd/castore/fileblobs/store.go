@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/castore/blobpack"
 	"storeboot/virtiofsd/staging"
 )
 
@@ -30,14 +31,21 @@ type Store struct {
 	mu      sync.Mutex
 	staging *staging.Dir // nil before the first write
 	staged  map[castore.Digest]uint64
+	open    *packing  // takes small blobs; nil at first
+	sealing *packing  // is being brought to the disk by a flush
 	unsaved [256]bool // shards with names that may not be on the disk yet
-	newDir  bool      // dir itself was made since the last flush
-	broken  error     // the first failed write to the disk
-	closed  bool
+	// unsavedPack says the same of the directory of packs.
+	unsavedPack bool
+	newDir      bool  // dir itself was made since the last flush
+	broken      error // the first failed write to the disk
+	closed      bool
 	// background says that one of flushes is under way.
 	background bool
 
 	limit int // of staged; [maxStaged] but in tests
+
+	packs  *blobpack.Set
+	proofs proofs
 
 	buffers sync.Pool // of *[]byte with capacity bufferSize
 }
@@ -60,6 +68,7 @@ func Open(dir string) (castore.BlobService, error) {
 		dir:     abs,
 		limit:   maxStaged,
 		staged:  map[castore.Digest]uint64{},
+		packs:   blobpack.NewSet(filepath.Join(abs, packsName)),
 		buffers: sync.Pool{New: func() any { b := make([]byte, 0, bufferSize); return &b }},
 	}, nil
 }
@@ -78,19 +87,24 @@ func (s *Store) Has(ctx context.Context, d castore.Digest) (bool, error) {
 	if d == castore.EmptyBlob {
 		return true, nil
 	}
-	s.mu.Lock()
-	_, staged := s.staged[d]
-	s.mu.Unlock()
-	if staged {
+	if s.isStaged(d) {
 		return true, nil
 	}
 	// What was staged a moment ago may have its name now, never the other way.
-	info, err := os.Lstat(s.path(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	has, damaged := s.packs.Has(d) // an error of a pack: the blob may be elsewhere
+	if has {
+		s.mu.Lock()
+		s.unsavedPack = true // the caller may refer to it after a Flush
+		s.mu.Unlock()
+		return true, nil
 	}
+	info, err := os.Lstat(s.path(d))
 	there := false
-	if err == nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = damaged
+		info = nil
+	}
+	if err == nil && info != nil {
 		there, err = s.touch(d, info.ModTime())
 	}
 	if err != nil {
@@ -115,11 +129,21 @@ func (s *Store) Open(ctx context.Context, d castore.Digest) (castore.Blob, error
 		if err != nil {
 			return nil, fmt.Errorf("open blob %s: %w", d, err)
 		}
-		return &blob{f, 0}, nil
+		return &blob{file: f}, nil
 	}
+	b, err := s.packs.Open(d)
+	if b != nil {
+		return b, nil
+	}
+	damaged := err // of a pack: the blob may be elsewhere
 	f, err := os.OpenFile(s.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = s.openStaged(d)
+		if b, err = s.openStaged(d); b != nil {
+			return b, nil
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) && damaged != nil {
+		err = damaged
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open blob %s: %w", d, castore.ErrNotFound)
@@ -127,31 +151,51 @@ func (s *Store) Open(ctx context.Context, d castore.Digest) (castore.Blob, error
 	if err != nil {
 		return nil, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", f.Name())
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open blob %s: %w", d, err)
-	}
-	return &blob{f, info.Size()}, nil
+	return s.newBlob(f, d)
 }
 
 // openStaged opens a blob that was not under its name a moment ago.
-func (s *Store) openStaged(d castore.Digest) (*os.File, error) {
+func (s *Store) openStaged(d castore.Digest) (castore.Blob, error) {
 	s.mu.Lock()
 	number, ok := s.staged[d]
-	st := s.staging
+	st, open, sealing := s.staging, s.open, s.sealing
 	s.mu.Unlock()
-	if ok {
-		f, err := os.Open(st.Path(number))
-		if !errors.Is(err, fs.ErrNotExist) {
-			return f, err
+	for _, p := range []*packing{open, sealing} {
+		if p == nil {
+			continue
+		}
+		if b, err := p.writer.Open(d); b != nil || err != nil {
+			return b, err
 		}
 	}
+	path := s.path(d)
+	if ok {
+		f, err := os.Open(st.Path(number))
+		if err == nil {
+			return s.newBlob(f, d)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	} else if b, err := s.packs.Open(d); b != nil || err != nil {
+		return b, err
+	}
 	// It has its name by now, if it is there at all.
-	return os.OpenFile(s.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	return s.newBlob(f, d)
+}
+
+// isStaged says whether the blob was stored by this process and may have no name
+// yet.
+func (s *Store) isStaged(d castore.Digest) bool {
+	s.mu.Lock()
+	_, staged := s.staged[d]
+	open, sealing := s.open, s.sealing
+	s.mu.Unlock()
+	return staged || open != nil && open.writer.Has(d) || sealing != nil && sealing.writer.Has(d)
 }
 
 // Close drops what was not flushed.
@@ -165,6 +209,11 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.staged)
+	if s.open != nil {
+		s.open.writer.Drop()
+		s.open = nil
+	}
+	s.packs.Close()
 	if s.staging == nil {
 		return nil
 	}

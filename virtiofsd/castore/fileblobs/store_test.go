@@ -53,7 +53,7 @@ func files(t *testing.T, dir string) []string {
 // TestNames holds the promise of the layout: a name is given at a flush, not
 // before, and what was not flushed leaves nothing.
 func TestNames(t *testing.T) {
-	for _, blobs := range []int{1, staging.FewSyncs, staging.FewSyncs + 1, 40} {
+	for _, blobs := range []int{1, staging.FewSyncs, staging.FewSyncs + 1, fewBlobs - 1} {
 		dir := t.TempDir()
 		s := mustOpen(t, dir)
 		want := map[string]string{}
@@ -96,8 +96,9 @@ func TestFlushByItself(t *testing.T) {
 	defer s.Close()
 	const limit = 20
 	s.(*Store).limit = limit
+	large := strings.Repeat("x", bufferSize)
 	for i := range 5 * limit {
-		castoretest.PutBlob(t, s, fmt.Append(nil, i))
+		castoretest.PutBlob(t, s, fmt.Append(nil, i, large))
 		s.(*Store).mu.Lock()
 		if n := len(s.(*Store).staged); n >= 2*limit {
 			t.Errorf("%d blobs are staged, want less than %d", n, 2*limit)
@@ -209,14 +210,15 @@ const childEnv = "STOREBOOT_TEST_FILEBLOBS"
 func TestDeadProcess(t *testing.T) {
 	if dir := os.Getenv(childEnv); dir != "" {
 		s := mustOpen(t, dir)
-		castoretest.PutBlob(t, s, []byte("of the child"))
+		castoretest.PutBlob(t, s, castoretest.Pattern(bufferSize+1, 1))
 		fmt.Println("written")
 		select {} // until killed
 	}
 	dir := t.TempDir()
 	alive := mustOpen(t, dir)
 	defer alive.Close()
-	mine := castoretest.PutBlob(t, alive, []byte("of the parent"))
+	ofParent := castoretest.Pattern(bufferSize+1, 2) // large, so that it is a file at once
+	mine := castoretest.PutBlob(t, alive, ofParent)
 	child := exec.Command(os.Args[0], "-test.run=^TestDeadProcess$")
 	child.Env = append(os.Environ(), childEnv+"="+dir)
 	out, err := child.StdoutPipe()
@@ -240,15 +242,15 @@ func TestDeadProcess(t *testing.T) {
 	}
 	third := mustOpen(t, dir)
 	defer third.Close()
-	castoretest.PutBlob(t, third, []byte("of the third"))
+	castoretest.PutBlob(t, third, castoretest.Pattern(bufferSize+1, 3))
 	if list := files(t, dir); len(list) != 2 { // the parent's and the third's
 		t.Errorf("staged files: %q", list)
 	}
 	if err := alive.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := castoretest.GetBlob(alive, mine); err != nil || !bytes.Equal(b, []byte("of the parent")) {
-		t.Errorf("%q, %v", b, err)
+	if b, err := castoretest.GetBlob(alive, mine); err != nil || !bytes.Equal(b, ofParent) {
+		t.Errorf("%d bytes, %v", len(b), err)
 	}
 }
 

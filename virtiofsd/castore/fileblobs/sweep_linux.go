@@ -1,22 +1,28 @@
 package fileblobs
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/castore/blobpack"
 	"storeboot/virtiofsd/staging"
 )
 
 var (
 	_ castore.Sweeper = (*Store)(nil)
 	_ castore.Guard   = (*Store)(nil)
+	_ castore.Tidier  = (*Store)(nil)
 )
 
 // touch notes that the blob d, found in the store with that modification time,
@@ -75,14 +81,14 @@ func (s *Store) list(ctx context.Context, i byte) ([]castore.Item, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(s.shard(castore.Digest{i}))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	items, err := s.packs.Items(i)
 	if err != nil {
 		return nil, err
 	}
-	var items []castore.Item
+	entries, err := os.ReadDir(s.shard(castore.Digest{i}))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	for _, e := range entries {
 		d, err := castore.ParseDigest(e.Name())
 		if err != nil || d.Hex() != e.Name() || d[0] != i {
@@ -97,7 +103,15 @@ func (s *Store) list(ctx context.Context, i byte) ([]castore.Item, error) {
 		}
 		items = append(items, castore.Item{Digest: d, Size: info.Size(), Used: info.ModTime()})
 	}
-	return items, nil
+	return once(items), nil
+}
+
+// once has each blob once, with its last use.
+func once(items []castore.Item) []castore.Item {
+	slices.SortFunc(items, func(a, b castore.Item) int {
+		return cmp.Or(bytes.Compare(a.Digest[:], b.Digest[:]), b.Used.Compare(a.Used))
+	})
+	return slices.CompactFunc(items, func(a, b castore.Item) bool { return a.Digest == b.Digest })
 }
 
 // Remove implements [castore.Sweeper]. Blobs that are open stay readable.
@@ -107,47 +121,78 @@ func (s *Store) Remove(ctx context.Context, items []castore.Item, before time.Ti
 		shards[item.Digest[0]] = append(shards[item.Digest[0]], item)
 	}
 	var removed []castore.Item
-	for _, items := range shards {
-		if err := ctx.Err(); err != nil {
-			return removed, err
+	err := s.packs.Exclusive(func(packs blobpack.Locked) error {
+		for _, items := range shards {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			some, err := s.removeFrom(packs, items, before)
+			removed = append(removed, some...)
+			if err != nil {
+				return err
+			}
 		}
-		some, err := s.removeFrom(items, before)
-		removed = append(removed, some...)
+		return nil
+	})
+	return removed, err
+}
+
+// removeFrom removes items of one shard, which goes on if there is none.
+func (s *Store) removeFrom(packs blobpack.Locked, items []castore.Item, before time.Time) (removed []castore.Item, err error) {
+	shard, err := staging.OpenLocked(s.shard(items[0].Digest), unix.LOCK_EX)
+	if err == nil {
+		defer shard.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, item := range items {
+		ok, err := s.remove(packs, item.Digest, before)
 		if err != nil {
 			return removed, err
+		}
+		if ok {
+			removed = append(removed, item)
 		}
 	}
 	return removed, nil
 }
 
-// removeFrom removes items of one shard.
-func (s *Store) removeFrom(items []castore.Item, before time.Time) (removed []castore.Item, err error) {
-	shard, err := staging.OpenLocked(s.shard(items[0].Digest), unix.LOCK_EX)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// remove removes a blob wherever it is, unless one of its places was used.
+func (s *Store) remove(packs blobpack.Locked, d castore.Digest, before time.Time) (bool, error) {
+	used, packed, err := packs.Used(d)
+	if err != nil || packed && !used.Before(before) {
+		return false, err
 	}
-	if err != nil {
-		return nil, err
+	path := s.path(d)
+	info, err := os.Lstat(path)
+	plain := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || plain && !info.ModTime().Before(before) {
+		if plain {
+			err = nil
+		}
+		return false, err
 	}
-	defer shard.Close()
-	for _, item := range items {
-		path := s.path(item.Digest)
-		info, err := os.Lstat(path)
-		if err == nil && !info.ModTime().Before(before) {
-			continue
-		}
-		if err == nil {
-			err = os.Remove(path)
-		}
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return removed, err
-		default:
-			removed = append(removed, item)
+	if packed {
+		if err := packs.Remove(d); err != nil {
+			return false, err
 		}
 	}
-	return removed, nil
+	if plain {
+		_ = os.Remove(path + sumsSuffix) // before: nobody would find it after
+		if err := os.Remove(path); err != nil {
+			return false, err
+		}
+	}
+	return packed || plain, nil
+}
+
+// Tidy implements [castore.Tidier]: it writes packs anew of which much was
+// removed.
+func (s *Store) Tidy(ctx context.Context) error {
+	if err := s.packs.Merge(ctx, 0, s.packFile); err != nil {
+		return fmt.Errorf("tidy packs: %w", err)
+	}
+	return nil
 }
 
 // Hold implements [castore.Guard], with a shared lock of the store's directory.

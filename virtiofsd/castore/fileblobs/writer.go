@@ -7,20 +7,31 @@ import (
 	"os"
 
 	"github.com/zeebo/blake3"
+	"golang.org/x/sys/unix"
 
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/castore/proof"
 )
 
-// bufferSize is how much of a blob is kept in memory before a file is made for
-// it, in bytes: a smaller blob that is in the store already then costs no file.
-// Nearly all files of a store are smaller.
-const bufferSize = 256 << 10
+const (
+	// bufferSize is up to which size blobs are put into packs, in bytes. Nearly
+	// all files of a store are smaller. They are kept in memory until they are
+	// whole.
+	bufferSize = 256 << 10
+	// writebackSize is how much is written before the kernel is told to bring
+	// it to the disk, in bytes.
+	writebackSize = 8 << 20
+)
 
-// writer takes the contents of one blob, first into buf, then into file.
+// writer takes the contents of one blob, first into buf, then, if they are large,
+// into file.
 type writer struct {
 	ctx    context.Context
 	store  *Store
 	hash   *blake3.Hasher // of what went into file
+	sums   proof.Summer   // likewise
+	size   int64          // likewise
+	begun  int64          // of this, the kernel was told to bring it to the disk
 	buf    *[]byte        // nil once closed or aborted
 	file   *os.File
 	number uint64 // of file in the staging directory
@@ -57,37 +68,37 @@ func (w *writer) Write(p []byte) (int, error) {
 		*w.buf = append(*w.buf, p...)
 		return len(p), nil
 	}
-	if w.hash == nil { // made late: it is large, and small blobs need none
+	if w.file == nil { // made late: it is large, and small blobs need none
 		w.hash = blake3.New()
-		_, _ = w.hash.Write(*w.buf) // never fails
+		f, number, err := w.store.newFile()
+		if err != nil {
+			w.err = err
+			return 0, err
+		}
+		w.file, w.number = f, number
+		if w.err = w.put(*w.buf); w.err != nil {
+			return 0, w.err
+		}
 	}
-	_, _ = w.hash.Write(p)
-	if w.err = w.spill(); w.err != nil {
-		return 0, w.err
-	}
-	if _, err := w.file.Write(p); err != nil {
-		w.err = fmt.Errorf("write blob: %w", err)
+	if w.err = w.put(p); w.err != nil {
 		return 0, w.err
 	}
 	return len(p), nil
 }
 
-// spill moves what is in the buffer into a file.
-func (w *writer) spill() error {
-	if w.file == nil {
-		f, number, err := w.store.newFile()
-		if err != nil {
-			return err
-		}
-		w.file, w.number = f, number
-	}
-	if len(*w.buf) == 0 {
-		return nil
-	}
-	if _, err := w.file.Write(*w.buf); err != nil {
+// put writes to the file.
+func (w *writer) put(p []byte) error {
+	_, _ = w.hash.Write(p) // never fails
+	_, _ = w.sums.Write(p)
+	if _, err := w.file.Write(p); err != nil {
 		return fmt.Errorf("write blob: %w", err)
 	}
-	*w.buf = (*w.buf)[:0]
+	w.size += int64(len(p))
+	if w.size-w.begun >= writebackSize {
+		// A hint, so that the disk is at work meanwhile; the flush waits for it.
+		_ = unix.SyncFileRange(int(w.file.Fd()), w.begun, w.size-w.begun, unix.SYNC_FILE_RANGE_WRITE)
+		w.begun = w.size
+	}
 	return nil
 }
 
@@ -110,9 +121,10 @@ func (w *writer) Close() (castore.Digest, error) {
 		return d, err
 	}
 	if w.file == nil {
-		if err := w.spill(); err != nil {
-			return castore.Digest{}, err
-		}
+		return d, w.store.pack(w.ctx, d, *w.buf)
+	}
+	if w.size > proof.WholeSize {
+		saveSums(w.file.Name()+sumsSuffix, d, w.sums.Sums())
 	}
 	if err := w.file.Close(); err != nil {
 		return castore.Digest{}, fmt.Errorf("write blob: %w", err)
@@ -135,6 +147,7 @@ func (w *writer) Abort() {
 	if w.file != nil {
 		w.file.Close()
 		os.Remove(w.file.Name())
+		os.Remove(w.file.Name() + sumsSuffix)
 		w.file = nil
 	}
 }

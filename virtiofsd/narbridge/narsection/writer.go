@@ -178,13 +178,16 @@ func (s *section) contents(ctx context.Context, n castore.Node) error {
 // send hands the part [off, to) of a file to the writer, and returns how much of
 // it that took; none if the file cannot be opened again.
 func (s *section) send(b castore.FileBlob, off, to uint64) (uint64, error) {
+	if err := b.Prove(int64(off), int64(to-off)); err != nil {
+		return 0, err
+	}
 	// A second open file of our own: others may read the blob's at its offset.
 	f, err := os.Open("/proc/self/fd/" + strconv.FormatUint(uint64(b.File().Fd()), 10))
 	if err != nil {
 		return 0, nil // no /proc, say: it is read instead
 	}
 	defer f.Close()
-	if _, err := f.Seek(int64(off), io.SeekStart); err != nil {
+	if _, err := f.Seek(b.Offset()+int64(off), io.SeekStart); err != nil {
 		return 0, nil
 	}
 	if err := s.flush(); err != nil {
