@@ -70,7 +70,7 @@ func TestFetchFromNixCache(t *testing.T) {
 	closure := nix(t, root, "nix-store", "-qR", drv)
 	slices.Sort(closure)
 	key, public := signingKey(t, "test-1")
-	compressions := []string{"xz", "bzip2", "none", "zstd", "gzip"}
+	compressions := []string{"xz", "br", "bzip2", "none", "zstd", "gzip", "lz4", "lzip", "lzma"}
 	if testing.Short() {
 		compressions = compressions[:2]
 	}

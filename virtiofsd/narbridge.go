@@ -36,8 +36,8 @@ func newNarBridgeCommand() *cobra.Command {
 		Long: `nar-bridge serves the store as a Nix binary cache over HTTP: 'nix copy' puts
 closures in and gets them out, and Nix substitutes from it.
 
-NARs may be uploaded plain or compressed with zstd, xz, gzip or bzip2. What is
-uploaded is checked: hashes, sizes, content addresses, references, and with
+NARs may be uploaded plain or compressed with zstd, xz, gzip, bzip2, br, lz4 or
+lzip. What is uploaded is checked: hashes, sizes, content addresses, references, and with
 --require-signature who signed it. A NAR waits for its narinfo in a table on the
 disk, so that a restart between the two does no harm.
 

@@ -15,6 +15,7 @@ import (
 	"storeboot/virtiofsd/binarycache"
 	"storeboot/virtiofsd/castorenar"
 	"storeboot/virtiofsd/gc"
+	"storeboot/virtiofsd/narcodec"
 	"storeboot/virtiofsd/pathinfo"
 	"storeboot/virtiofsd/storeaddr"
 	"storeboot/virtiofsd/storecopy"
@@ -118,7 +119,7 @@ func (o *pushOptions) upload(ctx context.Context, url string) (*upload, error) {
 	if u.compression == "" {
 		u.compression = "zstd"
 	}
-	if err := binarycache.CheckCompression(u.compression); err != nil {
+	if err := narcodec.CheckWriter(u.compression); err != nil {
 		return nil, cli.Usagef("push: --compression: %w", err)
 	}
 	if o.jobs < 1 || o.jobs > 64 {

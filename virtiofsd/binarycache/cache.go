@@ -10,6 +10,7 @@ import (
 
 	"storeboot/internal/storepath"
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/narcodec"
 	"storeboot/virtiofsd/narinfo"
 	"storeboot/virtiofsd/pathinfo"
 )
@@ -106,13 +107,11 @@ func (c *Cache) get(ctx context.Context, key string, limit int) ([]byte, error) 
 
 // decode undoes what the file was compressed with for its transport.
 func decode(o *opened) (io.ReadCloser, error) {
-	switch o.encoding {
-	case "":
-		return io.NopCloser(o.body), nil
-	case "gzip", "zstd", "xz", "bzip2":
-		return decompress(o.encoding, o.body)
+	codec, err := narcodec.ByName(o.encoding)
+	if err != nil {
+		return nil, permanentError{fmt.Errorf("Content-Encoding: %w", err)}
 	}
-	return nil, permanentError{fmt.Errorf("Content-Encoding %q is not known", o.encoding[:min(len(o.encoding), 100)])}
+	return codec.NewReader(o.body)
 }
 
 // NarInfo returns what the cache knows of a path, checked as the package says,

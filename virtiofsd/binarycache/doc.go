@@ -21,7 +21,7 @@
 // name a content address that the NAR's hash proves; allow-unsigned drops that.
 // A NAR ends with an error after the size that its narinfo says, a file too. What
 // the NAR's hash is, is for whoever reads it to check. Decompression takes at
-// most [maxWindow] bytes.
+// most [narcodec.MaxWindow] bytes.
 //
 // Nothing waits for ever: a request ends after Timeout without an answer, a
 // transfer after Stall in which less than [minProgress] bytes came. Requests that

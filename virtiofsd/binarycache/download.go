@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 
+	"storeboot/virtiofsd/narcodec"
 	"storeboot/virtiofsd/narinfo"
 )
 
@@ -53,7 +54,11 @@ func (c *Cache) OpenNAR(ctx context.Context, n *narinfo.NarInfo, progress func(b
 		return nil, d.failed(err)
 	}
 	d.limited = &limited{r: raw, left: d.fileSize, bounded: d.fileSize > 0}
-	nar, err := decompress(n.Compression, io.TeeReader(d.limited, d.sum))
+	codec, err := narcodec.ByName(n.Compression)
+	var nar io.ReadCloser
+	if err == nil {
+		nar, err = codec.NewReader(io.TeeReader(d.limited, d.sum))
+	}
 	if err != nil {
 		_ = raw.Close()
 		return nil, d.failed(err)
@@ -226,7 +231,10 @@ func (r *resuming) open() error {
 	}
 	if err != nil {
 		_ = o.body.Close()
-		return unexpected(err)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
 	}
 	r.body, r.tag, r.since = o.body, o.tag, 0
 	if o.size >= 0 {

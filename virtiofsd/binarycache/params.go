@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"storeboot/virtiofsd/narcodec"
 	"storeboot/virtiofsd/pathinfo"
 )
 
@@ -43,7 +44,7 @@ func (a *Address) params() map[string]func(string) error {
 		},
 		"compression": func(v string) error {
 			a.Compression = v
-			return CheckCompression(v)
+			return narcodec.CheckWriter(v)
 		},
 		"castore": func(v string) error {
 			a.Castore = v

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/nixbase32"
 
+	"storeboot/virtiofsd/narcodec"
 	"storeboot/virtiofsd/narinfo"
 	"storeboot/virtiofsd/pathinfo"
 )
@@ -106,7 +107,7 @@ func (c *Cache) PutPath(ctx context.Context, p *pathinfo.PathInfo, u Upload) (*n
 // pack writes the compressed NAR to f and what is to be known of it to n.
 func pack(f io.Writer, p *pathinfo.PathInfo, n *narinfo.NarInfo, u Upload) error {
 	file, nar := &counter{Hash: sha256.New()}, &counter{Hash: sha256.New(), progress: u.Progress}
-	z, err := Compressor(u.Compression, io.MultiWriter(f, file))
+	z, err := narcodec.NewWriter(u.Compression, io.MultiWriter(f, file))
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func pack(f io.Writer, p *pathinfo.PathInfo, n *narinfo.NarInfo, u Upload) error
 	}
 	sum := [sha256.Size]byte(file.Sum(nil))
 	n.Compression, n.FileHash, n.FileSize = u.Compression, &sum, file.size
-	n.URL = "nar/" + nixbase32.EncodeToString(sum[:]) + ".nar" + Suffix(u.Compression)
+	n.URL = "nar/" + nixbase32.EncodeToString(sum[:]) + ".nar" + narcodec.Suffix(u.Compression)
 	return nil
 }
 

@@ -182,6 +182,9 @@ func TestNixCopy(t *testing.T) {
 		{"zstd", "compression=zstd&parallel-compression=true&write-nar-listing=true", true},
 		{"bzip2", "compression=bzip2", false},
 		{"gzip", "compression=gzip", false},
+		{"br", "compression=br", false},
+		{"lz4", "compression=lz4", false},
+		{"lzip", "compression=lzip&compression-level=0", false},
 		{"xz", "compression=xz&compression-level=0", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,12 +16,13 @@ import (
 	"storeboot/virtiofsd/gc"
 	"storeboot/virtiofsd/ingest"
 	"storeboot/virtiofsd/narbridge/uploads"
+	"storeboot/virtiofsd/narcodec"
 )
 
 // narName is FILEHASH.nar[.COMPRESSION].
 type narName struct {
 	file  [sha256.Size]byte
-	codec *codec // nil for none, or one that the beginning of the file tells
+	codec *narcodec.Codec // nil for none, or one that the beginning of the file tells
 }
 
 // parseNARName parses the name of a NAR. The status of a name that is none is
@@ -32,9 +33,9 @@ func parseNARName(s string) (narName, error) {
 	if !ok || err != nil || len(raw) != sha256.Size {
 		return narName{}, refuse(http.StatusUnauthorized, "%q does not name a NAR: want HASH.nar with a SHA-256 in nixbase32", s)
 	}
-	c, ok := bySuffix(suffix)
+	c, ok := narcodec.BySuffix(suffix)
 	if !ok {
-		return narName{}, refuse(http.StatusUnauthorized, "the compression %q is not known here: .zst, .xz, .gz, .bz2 and none are", suffix)
+		return narName{}, refuse(http.StatusUnauthorized, "the compression %q is not known here: .zst, .xz, .gz, .bz2, .br, .lz4, .lzip, .lzma and none are", suffix)
 	}
 	return narName{[sha256.Size]byte(raw), c}, nil
 }
@@ -85,13 +86,13 @@ func (s *Server) takeNAR(ctx context.Context, b *body, r *http.Request, n narNam
 	defer closeContent()
 	file := bufio.NewReaderSize(decoded, 64<<10)
 	if n.codec == nil {
-		n.codec = byMagic(file)
+		n.codec = narcodec.ByMagic(file)
 	}
 	f := &hashedFile{r: file}
 	in := io.Reader(f)
 	if n.codec != nil {
 		f.sum = sha256.New() // of an uncompressed NAR it is computed anyway
-		unpacked, err := n.codec.open(f)
+		unpacked, err := n.codec.NewReader(f)
 		if err != nil {
 			return u, narFailed(b, err)
 		}

@@ -34,7 +34,7 @@ func TestTable(t *testing.T) {
 		{"PUT", "/" + hash[1:] + ".narinfo", 404, "", "nothing"},
 		{"PUT", "/" + hash + ".narinfo", 400, "", "no StorePath"},
 		{"PUT", "/nar/x.nar", 401, "", "does not name a NAR"},
-		{"PUT", "/nar/" + file + ".nar.lzip", 401, "", "not known here"},
+		{"PUT", "/nar/" + file + ".nar.rar", 401, "", "not known here"},
 		{"HEAD", "/nar/" + file + ".nar", 404, "", ""},
 		{"HEAD", "/nar/" + file + ".nar.xz", 404, "", ""},
 		{"HEAD", "/nar/" + file + ".nar.foo", 401, "", ""},

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 	"github.com/nix-community/go-nix/pkg/nixbase32"
+	"github.com/pierrec/lz4/v4"
 	"github.com/ulikunitz/xz"
 
 	"storeboot/internal/storepath"
@@ -210,6 +212,10 @@ func compressed(t testing.TB, name, s string) string {
 		w, err = xz.NewWriter(&b)
 	case "gzip":
 		w = gzip.NewWriter(&b)
+	case "br":
+		w = brotli.NewWriter(&b)
+	case "lz4":
+		w = lz4.NewWriter(&b)
 	default:
 		cmd := exec.Command(name)
 		cmd.Stdin, cmd.Stdout = strings.NewReader(s), &b

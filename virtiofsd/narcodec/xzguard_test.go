@@ -1,4 +1,4 @@
-package narbridge
+package narcodec
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package narbridge
+package narcodec
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 )
 
 // xzGuard passes an xz file on, and ends with an error in front of a block whose
-// dictionary is larger than maxWindow: the decompressor makes it as large as the
+// dictionary is larger than MaxWindow: the decompressor makes it as large as the
 // block says, 4 GiB if need be.
 //
 // It follows the framing alone (The .xz File Format 1.2.1, 2 to 4; LZMA2 chunks:
@@ -35,7 +35,7 @@ const (
 	xzIndexNumber
 )
 
-var errXZDictionary = fmt.Errorf("xz: a dictionary of more than %d bytes", maxWindow)
+var errXZDictionary = fmt.Errorf("xz: a dictionary of more than %d bytes", MaxWindow)
 
 func (g *xzGuard) Read(p []byte) (int, error) {
 	// What is passed on may be behind a header that was not looked at yet, but not
@@ -86,7 +86,7 @@ func (g *xzGuard) step() error {
 			if err != nil {
 				return err
 			}
-			if size > maxWindow {
+			if size > MaxWindow {
 				return errXZDictionary
 			}
 			g.block = 0
