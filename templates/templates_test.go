@@ -285,7 +285,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestBuiltins(t *testing.T) {
-	if got := Builtins(); !slices.Equal(got, []string{"nixos", "rescue", "shell", "store", "vmtest"}) {
+	if got := Builtins(); !slices.Equal(got, []string{"net", "nixos", "rescue", "shell", "store", "vmtest"}) {
 		t.Errorf("built-in templates %q", got)
 	}
 	for _, name := range Builtins() {

@@ -6,18 +6,12 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"storeboot/internal/bootproto"
 )
-
-// drainLimit is how long to wait for the last output of the activation after
-// its end: what it leaves running may hold the pipe for ever.
-const drainLimit = 200 * time.Millisecond
 
 // activate moves the mounts into the new root and makes the system there ready
 // to be started. If that fails the mounts are where they were.
@@ -69,48 +63,16 @@ func (b *boot) runActivation(script string) error {
 			b.log.warning("make the root file system writable: " + err.Error())
 		}
 	}
-	var mu sync.Mutex
-	last := ""
-	pid, err := b.sys.Start(&Program{
-		Argv:    []string{script},
-		Env:     []string{stage1Variable + "=true"},
-		Dir:     "/",
-		Root:    newRoot,
-		Input:   newRoot + "/dev/null",
-		Session: true,
-		Log: func(line string) {
-			b.log.info("activation: " + line)
-			mu.Lock()
-			defer mu.Unlock()
-			if strings.TrimSpace(line) != "" {
-				last = line
-			}
-		},
-	})
+	err := b.runLogged(&Program{
+		Argv: []string{script},
+		Env:  []string{stage1Variable + "=true"},
+		Dir:  "/",
+		Root: newRoot,
+	}, "activation: ")
 	if err != nil {
-		return fmt.Errorf("start the activation %s: %w", script, err)
-	}
-	status, err := b.waitFor1(pid)
-	if err != nil {
-		return fmt.Errorf("wait for the activation %s: %w", script, err)
-	}
-	b.sys.DrainOutput(drainLimit)
-	mu.Lock()
-	defer mu.Unlock()
-	if status != (ExitStatus{}) {
-		return fmt.Errorf("activation %s: %s; its last words: %q", script, status, last)
+		return fmt.Errorf("activation %s: %w", script, err)
 	}
 	return nil
-}
-
-// waitFor1 reaps whatever ends until the process pid does.
-func (b *boot) waitFor1(pid int) (ExitStatus, error) {
-	for {
-		ended, status, err := b.sys.Wait()
-		if err != nil || ended == pid {
-			return status, err
-		}
-	}
 }
 
 // activateData does what nixos-init does in the initrd, in its order, without

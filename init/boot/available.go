@@ -53,10 +53,9 @@ func (b *boot) readAvailable() error {
 }
 
 // loadForDevices loads the modules that the devices ask for that are there by
-// now, until none appears any more: a bus' driver brings up further devices. It
-// is called again while somebody waits for a device, which takes the place of
-// the kernel's uevents. A module that fails is not tried again, and is no error:
-// the device may do without.
+// now, until none appears any more: a bus' driver brings up further devices. For
+// those that appear later, while somebody waits, see waitDevice. A module that
+// fails is not tried again, and is no error: the device may do without.
 func (b *boot) loadForDevices() {
 	if b.available == nil {
 		return

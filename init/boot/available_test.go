@@ -76,14 +76,22 @@ func TestModulesForRoot(t *testing.T) {
 	withTables(f)
 	late := f.files["/sys/bus/pci/devices/0000:00:01.0/modalias"]
 	delete(f.files, "/sys/bus/pci/devices/0000:00:01.0/modalias")
-	f.onSleep = func() {
-		if f.now > time.Second {
+	var events []string
+	f.onWait = func() ([]string, bool) {
+		if f.now > time.Second && f.files["/sys/bus/pci/devices/0000:00:01.0/modalias"] == "" {
 			f.files["/sys/bus/pci/devices/0000:00:01.0/modalias"] = late
+			events = append(events, strings.TrimSpace(late))
 		}
+		got := events
+		events = nil
+		return got, false
 	}
 	appear := f.onModule
 	f.onModule = func(p string) {
 		appear(p)
+		if strings.HasSuffix(p, "bus.ko") {
+			events = append(events, "virtio:d00000002v00001AF4", "virtio:d00000001v00001AF4")
+		}
 		if strings.HasSuffix(p, "/disk.ko") {
 			addDisk(f, "vda", xfsDisk("system"), "")
 		}

@@ -245,9 +245,10 @@ func (b *boot) noMode() error {
 	return fmt.Errorf("nothing to do: the kernel command line has none of %s", strings.Join(modes, ", "))
 }
 
-// waitFor calls try until it succeeds, fails for good, or limit is over.
+// waitFor calls try until it succeeds, fails for good, or limit is over: again
+// whenever something happens to a device.
 func (b *boot) waitFor(limit time.Duration, try func() (again bool, err error)) error {
-	for began := b.sys.Elapsed(); ; b.sys.Sleep(devicePoll) {
+	for began := b.sys.Elapsed(); ; b.waitDevice() {
 		again, err := try()
 		if err == nil || !again || b.sys.Elapsed()-began >= limit {
 			return err

@@ -386,7 +386,7 @@ func TestStoreWait(t *testing.T) {
 			if tt.message == "" && r.Outcome != bootproto.OutcomeExited || !strings.Contains(r.Message, tt.message) {
 				t.Errorf("report %+v, want %q", r, tt.message)
 			}
-			if f.now < tt.waited || f.now > tt.waited+2*devicePoll {
+			if f.now < tt.waited || f.now > tt.waited+2*devicePause {
 				t.Errorf("waited %v, want %v", f.now, tt.waited)
 			}
 		})
@@ -403,7 +403,7 @@ func TestConsoleWait(t *testing.T) {
 		}
 		return false, nil
 	})
-	if err != nil || tries != 10 || f.now != 9*devicePoll {
+	if err != nil || tries != 10 || f.now != 9*devicePause {
 		t.Errorf("%v after %d tries and %v", err, tries, f.now)
 	}
 }

@@ -137,8 +137,8 @@ func TestActivationFails(t *testing.T) {
 	}{
 		{"status", func(f *fakeSystem) { f.ends[1].status = ExitStatus{Code: 4} }, `prepare-root: exit status 4; its last words: "cannot make users"`},
 		{"signal", func(f *fakeSystem) { f.ends[1].status = ExitStatus{Signal: 9} }, "ended by signal 9"},
-		{"start", func(f *fakeSystem) { f.fail["start"] = syscall.ENOMEM }, "start the activation " + system + "/prepare-root: cannot allocate memory"},
-		{"lost", func(f *fakeSystem) { f.ends = nil }, "wait for the activation"},
+		{"start", func(f *fakeSystem) { f.fail["start"] = syscall.ENOMEM }, "activation " + system + "/prepare-root: start: cannot allocate memory"},
+		{"lost", func(f *fakeSystem) { f.ends = nil }, "prepare-root: wait: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -122,7 +122,7 @@ func TestStopped(t *testing.T) {
 		f.files[bootproto.BootSpecPath] = withShell
 		f.stopped = "the power button"
 		r := f.boot()
-		if r.Outcome != bootproto.OutcomeFailed || r.Status != 143 || r.Message != "stopped by the power button" || f.now > devicePoll {
+		if r.Outcome != bootproto.OutcomeFailed || r.Status != 143 || r.Message != "stopped by the power button" || f.now > devicePause {
 			t.Errorf("%s: report %+v after %v", words, r, f.now)
 		}
 		if len(f.made("start", "list", "exec")) > 0 {

@@ -44,6 +44,7 @@ type fakeSystem struct {
 	environ  []string
 	disks    []string // the files that are disks
 	onSleep  func()
+	onWait   func() ([]string, bool) // what WaitDevice returns
 	cpus     int
 	mu       sync.Mutex // of calls, while modules are loaded
 	onModule func(path string)
@@ -249,11 +250,15 @@ func (f *fakeSystem) LoadModule(p, options string) error {
 	return f.call("module %s %s", p, options)
 }
 func (f *fakeSystem) Elapsed() time.Duration { return f.now }
-func (f *fakeSystem) Sleep(d time.Duration) {
+func (f *fakeSystem) WaitDevice(d time.Duration) ([]string, bool) {
 	f.now += d
 	if f.onSleep != nil {
 		f.onSleep()
 	}
+	if f.onWait != nil {
+		return f.onWait()
+	}
+	return nil, false
 }
 
 func (f *fakeSystem) OpenKernelLog() (io.Writer, error) { return &f.log, f.call("kmsg") }

@@ -58,6 +58,7 @@ func TestHandover(t *testing.T) {
 		"mkdir /sysroot/nix/store 755",
 		"mount /nix/store /sysroot/nix/store  0x2000 ",
 		"mkdir /sysroot/tmp 1777",
+		"read /etc/resolv.conf",
 		"mkdir /run/keys 755",
 		"mount ramfs /run/keys ramfs 0x6 mode=750",
 		"mkdir /sysroot/proc 755",

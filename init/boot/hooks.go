@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 
 	"storeboot/internal/bootproto"
@@ -37,36 +38,12 @@ func (b *boot) runHooks(hooks []bootproto.Hook) error {
 	return nil
 }
 
-// runHook runs one command: it reads nothing, writes to the kernel's console,
-// and has no terminal, which is the program's that comes later.
+// runHook runs one command. Its output becomes part of the kernel's log.
 func (b *boot) runHook(argv []string) error {
-	console, err := b.sys.OpenTerminal(kernelConsole)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", kernelConsole, err)
+	err := b.runLogged(&Program{Argv: argv, Env: b.environment(), Dir: "/"}, "hook: ")
+	var start *startError
+	if errors.As(err, &start) {
+		return b.explainStart(argv[0], start.err)
 	}
-	pid, err := b.sys.Start(&Program{
-		Argv:     argv,
-		Env:      b.environment(),
-		Dir:      "/",
-		Terminal: console,
-		Input:    "/dev/null",
-		Session:  true,
-	})
-	if err != nil {
-		return b.explainStart(argv[0], err)
-	}
-	for {
-		ended, status, err := b.sys.Wait()
-		switch {
-		case err != nil:
-			return fmt.Errorf("wait: %w", err)
-		case ended != pid:
-		case status.Signal != 0:
-			return fmt.Errorf("ended by signal %d", status.Signal)
-		case status.Code != 0:
-			return fmt.Errorf("exit status %d", status.Code)
-		default:
-			return console.Drain()
-		}
-	}
+	return err
 }

@@ -29,7 +29,7 @@ func (*machine) AttachLoop(path string) (string, error) {
 		if err == nil || try == loopTries || err != unix.EBUSY && err != unix.ENOENT {
 			return device, err
 		}
-		time.Sleep(devicePoll)
+		time.Sleep(blindPause)
 	}
 }
 

@@ -38,9 +38,31 @@ func (b *boot) makeRoot() error {
 			return fmt.Errorf("make directory /tmp: %w", err)
 		}
 	}
+	b.copyResolvConf()
 	var err error
 	b.system, err = b.findSystem(b.params.Init)
 	return err
+}
+
+// resolvConf is where the name servers are that the network's configuration has
+// brought.
+const resolvConf = "/etc/resolv.conf"
+
+// copyResolvConf gives the system the name servers, unless it has its own.
+func (b *boot) copyResolvConf() {
+	text, err := b.readOptional(resolvConf)
+	if err == nil && text == nil {
+		return
+	}
+	if err == nil {
+		err = b.mkdirAll(newRoot + "/etc")
+	}
+	if err == nil {
+		err = b.sys.CreateFile(newRoot+resolvConf, string(text))
+	}
+	if err != nil {
+		b.log.warning("name servers: " + err.Error())
+	}
 }
 
 // mountRoot mounts what root= names: a file system in memory, a share, a disk.
@@ -86,7 +108,6 @@ func (b *boot) mountShare(m bootproto.Mount, limit time.Duration) error {
 func (b *boot) mountDisk(m bootproto.Mount, limit time.Duration) error {
 	var d disk
 	err := b.waitFor(limit, func() (again bool, err error) {
-		b.loadForDevices()
 		d, err = b.findDisk(m.Source)
 		return errors.Is(err, errNoDisk), err
 	})

@@ -70,7 +70,7 @@ func TestRoot(t *testing.T) {
 			} else if r := f.reports[len(f.reports)-1]; r.Step != "root" || !strings.Contains(r.Message, tt.want) {
 				t.Errorf("report %+v", r)
 			}
-			if f.now < tt.waited || f.now > tt.waited+2*devicePoll {
+			if f.now < tt.waited || f.now > tt.waited+2*devicePause {
 				t.Errorf("waited %v, want %v", f.now, tt.waited)
 			}
 		})

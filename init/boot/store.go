@@ -26,8 +26,9 @@ const (
 	// tagWait is how long to wait for a further virtio-fs device when the
 	// machine has one already, with another tag.
 	tagWait = time.Second
-	// devicePoll is the pause between two attempts.
-	devicePoll = 5 * time.Millisecond
+	// devicePause is the longest pause between two attempts: what is waited for
+	// may come without a word of the kernel.
+	devicePause = 50 * time.Millisecond
 )
 
 // readAheadKB makes the kernel read the store in requests of 1 MiB, an eighth
@@ -112,7 +113,7 @@ func (b *boot) mountTag(dir string) (string, error) {
 	if b.params.Tag != "" {
 		tags = []string{b.params.Tag}
 	}
-	for began := b.sys.Elapsed(); ; b.sys.Sleep(devicePoll) {
+	for began := b.sys.Elapsed(); ; b.waitDevice() {
 		for _, tag := range tags {
 			err := b.sys.Mount(tag, dir, "virtiofs", storeFlags, "")
 			switch {

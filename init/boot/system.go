@@ -47,7 +47,10 @@ type System interface {
 	LoadModule(path, options string) error
 	// Elapsed is the time since the kernel started.
 	Elapsed() time.Duration
-	Sleep(time.Duration)
+	// WaitDevice waits until something happens to a device, at most limit, and
+	// returns the aliases that ask for modules. lost says that there may be more,
+	// which only a look at all devices finds: so does the first call, at once.
+	WaitDevice(limit time.Duration) (aliases []string, lost bool)
 	// Now is the time of day.
 	Now() time.Time
 	// Environ is the environment that the kernel gave us.

@@ -31,6 +31,9 @@ func Machine() {
 // machine is the real System.
 type machine struct {
 	stop stopper
+	// uevents is the socket for them, nil before the first wait, -1 where the
+	// kernel has none.
+	uevents *int
 	// output is done when the output of the last program was passed on, as far as
 	// that is ours to do.
 	output *sync.WaitGroup
@@ -242,8 +245,6 @@ func (*machine) Elapsed() time.Duration {
 	}
 	return time.Duration(t.Nano())
 }
-
-func (*machine) Sleep(d time.Duration) { time.Sleep(d) }
 
 func (*machine) Now() time.Time { return time.Now() }
 

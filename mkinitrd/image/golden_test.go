@@ -44,6 +44,9 @@ func TestGolden(t *testing.T) {
 				Template: tmpl, Init: w.path("init"), Programs: map[string]string{"sh": w.path("sh")}, Busybox: w.path("bb"),
 				Modules: index, Kernel: "RELEASE", Arch: "amd64", Sysroot: w.path("root"),
 			}
+			for _, p := range tmpl.Programs {
+				b.Programs[p.Import] = w.path("sh")
+			}
 			img, err := b.Build()
 			if err != nil {
 				t.Fatal(err)

@@ -67,12 +67,19 @@ in
     cp $systemd/lib/systemd/systemd $out/init
     echo "$bootJSON" > $out/boot.json
   '';
-  # Nothing is run, so the directories that a NixOS does not need are mounts.
+  # Nothing is run, so the directories that a NixOS does not need are mounts. They
+  # have to outlive systemd's umount.target, which a NixOS, all of whose programs
+  # are in the store, does not care about: the program that powers off is in them.
   C = sh "nixos-system-c" (env // { inherit erofs; }) ''
     ${common}
     cp $systemd/lib/systemd/systemd $out/init
     mkdir $out/etc-base
-    $erofs -Enoinline_data $out/etc.erofs $etc >/dev/null
+    cp -r $etc etc.c; chmod -R u+w etc.c
+    for d in usr bin sbin lib lib64; do
+      mkdir etc.c/systemd/system/$d.mount.d
+      printf '[Unit]\nDefaultDependencies=no\n' > etc.c/systemd/system/$d.mount.d/stay.conf
+    done
+    $erofs -Enoinline_data $out/etc.erofs etc.c >/dev/null
     bind() { printf '{"mountpoint":"/%s","device":"%s","fstype":"none","options":["bind"]}' "$1" "$debian/$2"; }
     printf '{"org.nixos.bootspec.v1":{},"org.nixos.nixos-init.v1":{"nix_store_mount_opts":["ro","nodev","nosuid"],"etc_metadata_image":"%s","etc_basedir":"%s","special_filesystems":[%s,%s,%s,%s,%s]}}\n' \
       $out/etc.erofs $out/etc-base "$(bind usr usr)" "$(bind bin usr/bin)" "$(bind sbin usr/sbin)" "$(bind lib usr/lib)" "$(bind lib64 usr/lib64)" > $out/boot.json
