@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,7 +126,7 @@ func (b *boot) work() (r bootproto.Report) {
 		if err != nil {
 			return b.failed(step, err)
 		}
-		b.log.info(fmt.Sprintf("step %s took %.3f ms", step, float64(took.Microseconds())/1000))
+		b.log.debug("step " + step + " took " + millis(took) + " ms")
 		if i+1 == len(preparation()) {
 			steps = Plan(b.mode)
 			if b.mode != bootproto.ModeInit {
@@ -134,6 +135,13 @@ func (b *boot) work() (r bootproto.Report) {
 		}
 	}
 	return b.outcome
+}
+
+// millis is d in milliseconds, with three digits of them.
+func millis(d time.Duration) string {
+	us := d.Microseconds()
+	part := strconv.FormatInt(1000+us%1000, 10)
+	return strconv.FormatInt(us/1000, 10) + "." + part[1:]
 }
 
 // maxReason bounds the message of a report, so that the whole of it always

@@ -180,7 +180,7 @@ func TestFailures(t *testing.T) {
 		{"special mount", run, func(f *fakeSystem) { f.fail["mount sysfs"] = syscall.EPERM }, "mounts", 1, "mount /sys (sysfs): operation not permitted"},
 		{"kernel log", run, func(f *fakeSystem) { f.fail["kmsg"] = syscall.ENOENT }, "mounts", 1, "open /dev/kmsg: no such file"},
 		{"unknown parameter", "tvix.fnid", nil, "parameters", 1, "tvix.fnid: no such parameter (there are: find"},
-		{"broken boot specification", run, func(f *fakeSystem) { f.files[bootproto.BootSpecPath] = `{"version":1,"modlues":[]}` }, "parameters", 1, `/etc/storeboot/boot.json: boot specification: json: unknown field "modlues"`},
+		{"broken boot specification", run, func(f *fakeSystem) { f.files[bootproto.BootSpecPath] = `{"version":1,"modlues":[]}` }, "parameters", 1, `/etc/storeboot/boot.json: boot specification: byte 23: unknown key "modlues"`},
 		{"empty run specification", run, func(f *fakeSystem) { f.files[bootproto.RunSpecPath] = "" }, "parameters", 1, "/etc/storeboot/run.json"},
 		{"unreadable specification", run, func(f *fakeSystem) { f.fail["read /etc/storeboot/run.json"] = syscall.EIO }, "parameters", 1, "read /etc/storeboot/run.json: input/output error"},
 		{"another kernel", run, func(f *fakeSystem) {

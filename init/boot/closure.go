@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -9,6 +8,7 @@ import (
 	"syscall"
 
 	"storeboot/internal/bootproto"
+	"storeboot/internal/strictjson"
 )
 
 // newSystem is what init= names, and how it is started. There are three kinds
@@ -145,22 +145,69 @@ func (b *boot) isELF(name string) (bool, error) {
 // $TOP/boot.json (pkgs/by-name/ni/nixos-init): all of it is optional, since
 // what is there has changed over time. Unknown keys are for others.
 type activationData struct {
-	StoreOptions []string     `json:"nix_store_mount_opts"`
-	Firmware     string       `json:"firmware"`
-	Modprobe     string       `json:"modprobe_binary"`
-	Env          *string      `json:"env_binary"` // "" removes /usr/bin/env
-	Sh           *string      `json:"sh_binary"`
-	EtcImage     string       `json:"etc_metadata_image"`
-	EtcBase      string       `json:"etc_basedir"`
-	Special      []specialDir `json:"special_filesystems"`
+	StoreOptions []string // nix_store_mount_opts
+	Firmware     string   // firmware
+	Modprobe     string   // modprobe_binary
+	Env          *string  // env_binary; "" removes /usr/bin/env
+	Sh           *string  // sh_binary
+	EtcImage     string   // etc_metadata_image
+	EtcBase      string   // etc_basedir
+	Special      []specialDir
+}
+
+func (d *activationData) read(r *strictjson.Reader) error {
+	link := func(to **string) error {
+		if r.Null() {
+			return nil
+		}
+		*to = new(string)
+		return strictjson.Text(r, *to)
+	}
+	return r.Object(func(key string) error {
+		switch key {
+		case "nix_store_mount_opts":
+			return strictjson.Texts(r, &d.StoreOptions)
+		case "firmware":
+			return strictjson.Text(r, &d.Firmware)
+		case "modprobe_binary":
+			return strictjson.Text(r, &d.Modprobe)
+		case "env_binary":
+			return link(&d.Env)
+		case "sh_binary":
+			return link(&d.Sh)
+		case "etc_metadata_image":
+			return strictjson.Text(r, &d.EtcImage)
+		case "etc_basedir":
+			return strictjson.Text(r, &d.EtcBase)
+		case "special_filesystems":
+			return strictjson.List(r, &d.Special, (*specialDir).read)
+		}
+		return r.Skip()
+	})
 }
 
 // specialDir is one file system of boot.specialFileSystems.
 type specialDir struct {
-	Target  string   `json:"mountpoint"`
-	Source  string   `json:"device"`
-	Type    string   `json:"fstype"`
-	Options []string `json:"options"`
+	Target  string   // mountpoint
+	Source  string   // device
+	Type    string   // fstype
+	Options []string // options
+}
+
+func (s *specialDir) read(r *strictjson.Reader) error {
+	return r.Object(func(key string) error {
+		switch key {
+		case "mountpoint":
+			return strictjson.Text(r, &s.Target)
+		case "device":
+			return strictjson.Text(r, &s.Source)
+		case "fstype":
+			return strictjson.Text(r, &s.Type)
+		case "options":
+			return strictjson.Texts(r, &s.Options)
+		}
+		return r.Skip()
+	})
 }
 
 func (s specialDir) mount() bootproto.Mount {
@@ -195,13 +242,24 @@ func (b *boot) activationData(top string) (*activationData, error) {
 }
 
 func parseActivation(text []byte, file string) (*activationData, error) {
-	var document struct {
-		Data *activationData `json:"org.nixos.nixos-init.v1"`
+	var d *activationData
+	r := strictjson.NewReader(text)
+	err := r.Object(func(key string) error {
+		if key != "org.nixos.nixos-init.v1" {
+			return r.Skip()
+		}
+		if r.Null() {
+			return nil
+		}
+		d = new(activationData)
+		return d.read(r)
+	})
+	if err == nil {
+		err = r.End()
 	}
-	if err := json.Unmarshal(text, &document); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	d := document.Data
 	if d == nil {
 		return nil, nil
 	}

@@ -222,8 +222,8 @@ func TestActivationByData(t *testing.T) {
 func TestActivationDataFails(t *testing.T) {
 	const all = `"etc_metadata_image":"` + system + `/etc.erofs","etc_basedir":"` + system + `/b"`
 	tests := []struct{ name, data, fail, step, message string }{
-		{"not JSON", `{`, "", "root", "boot.json: unexpected end of JSON input"},
-		{"wrong type", `{"firmware":1}`, "", "root", "cannot unmarshal number"},
+		{"not JSON", `{`, "", "root", "boot.json: unexpected EOF"},
+		{"wrong type", `{"firmware":1}`, "", "root", "want a string"},
 		{"relative mount", `{"special_filesystems":[{"mountpoint":"proc","fstype":"proc"}]}`, "", "root", `special file system "proc"`},
 		{"half of /etc", `{"etc_basedir":"/x"}`, "", "root", "belong together"},
 		{"missing image", `{"etc_metadata_image":"/nix/store/none","etc_basedir":"/x"}`, "", "root", "boot.json: overlay of /etc: no such file"},

@@ -39,7 +39,7 @@ func (b *boot) handOver() error {
 // know when that was started (src/core/manager-serialize.c): the times of day
 // and since the kernel's start, in microseconds. An empty line ends it.
 func (b *boot) timestamp() string {
-	return fmt.Sprintf("initrd-timestamp=%d %d\n\n", b.startedAt.UnixMicro(), b.startedAfter.Microseconds())
+	return "initrd-timestamp=" + strconv.FormatInt(b.startedAt.UnixMicro(), 10) + " " + strconv.FormatInt(b.startedAfter.Microseconds(), 10) + "\n\n"
 }
 
 // initEnvironment is what the kernel would give an init that it starts itself:

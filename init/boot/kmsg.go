@@ -11,6 +11,9 @@ const (
 	priorityError   = '3'
 	priorityWarning = '4'
 	priorityInfo    = '6'
+	// priorityDebug is not printed on a console as kernels have it: each
+	// character is dear on a serial line.
+	priorityDebug = '7'
 )
 
 // maxMessage is how many bytes of a message go into a record: the kernel
@@ -21,6 +24,7 @@ const maxMessage = 960
 type kernelLog struct{ w io.Writer }
 
 func (l *kernelLog) info(text string)    { l.write(priorityInfo, text) }
+func (l *kernelLog) debug(text string)   { l.write(priorityDebug, text) }
 func (l *kernelLog) warning(text string) { l.write(priorityWarning, text) }
 func (l *kernelLog) error(text string)   { l.write(priorityError, text) }
 

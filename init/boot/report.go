@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"encoding/json"
 	"errors"
 	"syscall"
 
@@ -44,11 +43,11 @@ func (b *boot) encode(r bootproto.Report) []byte {
 	if r.Outcome == "" {
 		r.Outcome = bootproto.OutcomeExited
 	}
-	data, err := json.Marshal(r)
-	if err != nil || len(data) > bootproto.MaxReport {
+	data, err := r.Encode()
+	if err != nil {
 		r.Steps = nil
 		r.Message = printable(r.Message, maxReason/2)
-		data, _ = json.Marshal(r)
+		data, _ = r.Encode()
 	}
 	return data
 }

@@ -3,6 +3,7 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -177,5 +178,5 @@ func (b *boot) setReadAhead(dir string) error {
 	if err != nil {
 		return err
 	}
-	return b.sys.WriteFile(fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev)), readAheadKB)
+	return b.sys.WriteFile("/sys/class/bdi/"+strconv.Itoa(int(unix.Major(st.Dev)))+":"+strconv.Itoa(int(unix.Minor(st.Dev)))+"/read_ahead_kb", readAheadKB)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,9 +24,20 @@ func Machine() {
 	if os.Getpid() != 1 {
 		return
 	}
+	settle()
 	m := &machine{}
 	m.watchSignals()
 	Run(m)
+}
+
+// settle makes the Go runtime quiet on one slow processor. With a single P, its
+// monitor takes that from every system call of more than 20 us, starts a thread
+// for it, and gets no sleep: hundreds of switches in a boot under emulation. With
+// one to spare it waits for 10 ms (runtime/proc.go, retake).
+func settle() {
+	if runtime.GOMAXPROCS(0) == 1 {
+		runtime.GOMAXPROCS(2)
+	}
 }
 
 // machine is the real System.
@@ -201,7 +213,7 @@ func (*machine) Resolve(root, path string) (string, error) {
 	}
 	defer unix.Close(fd)
 	name := make([]byte, maxPath+len(root))
-	n, err := unix.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd), name)
+	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), name)
 	if err != nil {
 		return "", err
 	}

@@ -23,7 +23,7 @@ func ParseControl(line []byte) (*Control, error) {
 		return nil, fmt.Errorf("control: %d bytes, at most %d are possible", len(line), MaxControl)
 	}
 	c := new(Control)
-	if err := strict(line, c); err != nil {
+	if err := parse(line, c.read); err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	if err := c.Check(); err != nil {

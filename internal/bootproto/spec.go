@@ -145,7 +145,7 @@ type User struct {
 // ParseBootSpec parses and checks data; unknown keys are errors.
 func ParseBootSpec(data []byte) (*BootSpec, error) {
 	s := new(BootSpec)
-	if err := strict(data, s); err != nil {
+	if err := parse(data, s.read); err != nil {
 		return nil, fmt.Errorf("boot specification: %w", err)
 	}
 	if err := s.Check(); err != nil {
@@ -209,7 +209,7 @@ func (h *Hooks) check() error {
 // ParseRunSpec parses and checks data; unknown keys are errors.
 func ParseRunSpec(data []byte) (*RunSpec, error) {
 	s := new(RunSpec)
-	if err := strict(data, s); err != nil {
+	if err := parse(data, s.read); err != nil {
 		return nil, fmt.Errorf("run specification: %w", err)
 	}
 	if err := s.Check(); err != nil {
