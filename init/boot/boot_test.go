@@ -59,6 +59,7 @@ func TestPlan(t *testing.T) {
 		"write /sys/class/bdi/0:31/read_ahead_kb 1024",
 		"terminal /dev/hvc0",
 		"raw",
+		"loopback",
 		"start " + prog + " a b",
 		"wait",
 		"wait",

@@ -136,6 +136,7 @@ func (f *fakeSystem) AttachLoop(p string) (string, error) {
 func (f *fakeSystem) Now() time.Time            { return time.Unix(1700000000, 0).Add(f.now) }
 func (f *fakeSystem) Environ() []string         { return f.environ }
 func (f *fakeSystem) WatchPowerButton()         {}
+func (f *fakeSystem) LoopbackUp() error         { return f.call("loopback") }
 func (f *fakeSystem) Stopped() string           { return f.stopped }
 func (f *fakeSystem) DrainOutput(time.Duration) { _ = f.call("drain output") }
 func (f *fakeSystem) Restart()                  { _ = f.call("restart") }

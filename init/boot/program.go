@@ -83,6 +83,9 @@ func (b *boot) execute(argv []string) error {
 		return &failure{statusNotExecutable, fmt.Errorf("working directory %s: %w", p.Dir, syscall.ENOTDIR)}
 	}
 	b.debug(fmt.Sprintf("program %q in %s", argv, p.Dir))
+	if err := b.sys.LoopbackUp(); err != nil {
+		b.log.warning("the address 127.0.0.1 is not there: " + err.Error())
+	}
 	pid, err := b.sys.Start(p)
 	if err != nil {
 		return b.explainStart(argv[0], err)

@@ -55,6 +55,9 @@ type System interface {
 	Now() time.Time
 	// Environ is the environment that the kernel gave us.
 	Environ() []string
+	// LoopbackUp sets the network device lo up. A kernel without a network is no
+	// error.
+	LoopbackUp() error
 	// WatchPowerButton begins to take note of the power buttons that there are.
 	WatchPowerButton()
 	// Stopped says why the machine is to be powered off (a signal, its power

@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -46,6 +48,8 @@ func do(args []string) error {
 			return err
 		}
 		time.Sleep(time.Hour)
+	case "network": // what it is, and what the peer at the address says
+		return network(args[1])
 	case "memory": // what the kernel says of it, in KiB
 		data, err := os.ReadFile("/proc/meminfo")
 		if err != nil {
@@ -64,6 +68,37 @@ func do(args []string) error {
 		}
 	default:
 		return fmt.Errorf("no such thing to do: %q", args[0])
+	}
+	return nil
+}
+
+// network prints the name servers and what else came with the address, talks to
+// itself, and prints what the peer says.
+func network(peer string) error {
+	for _, name := range []string{"/etc/resolv.conf", "/run/net-eth0.conf", "/proc/sys/kernel/hostname"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		fmt.Print(string(text))
+	}
+	self, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	for _, address := range []string{self.Addr().String(), peer} {
+		c, err := net.DialTimeout("tcp", address, 20*time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if address == peer {
+			text, err := io.ReadAll(c)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("peer: %s\n", text)
+		}
 	}
 	return nil
 }
