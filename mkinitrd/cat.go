@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -32,20 +31,24 @@ it is the last one, which the kernel leaves there.`,
 // printFile reads the initrd twice: which entry is the last one is known at
 // its end.
 func printFile(w io.Writer, file, name string) error {
-	f, err := os.Open(file)
+	f, err := openInitrd(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	wanted, err := locate(f, name)
+	r, err := f.initrd()
 	if err != nil {
 		return err
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	wanted, err := locate(r, name)
+	if err != nil {
+		return err
+	}
+	if r, err = f.initrd(); err != nil {
 		return err
 	}
 	at := -1
-	_, err = archive.Walk(f, func(e archive.Entry) error {
+	_, err = archive.Walk(r, func(e archive.Entry) error {
 		if at++; at < wanted {
 			return nil
 		}

@@ -77,7 +77,7 @@ func (o checkOptions) run(w io.Writer, image string) error {
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	f, err := os.Open(image)
+	f, err := readInitrd(image)
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,7 +74,7 @@ func (o diffOptions) run(w io.Writer, old, new string) error {
 // unpackFile unpacks an image that has to be sound as far as the kernel is
 // concerned.
 func unpackFile(path string) (*unpack.Result, func(), error) {
-	f, err := os.Open(path)
+	f, err := readInitrd(path)
 	if err != nil {
 		return nil, nil, err
 	}

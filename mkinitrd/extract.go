@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,16 +66,20 @@ func (o extractOptions) run(stderr io.Writer, image string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(image)
+	f, err := openInitrd(image)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	r, err := f.initrd()
+	if err != nil {
+		return err
+	}
 	// Where only some of a file's names are wanted, another may have the data.
 	wanted := map[fileKey]bool{}
 	found := len(only) == 0
 	if !found {
-		_, err := archive.Walk(f, func(e archive.Entry) error {
+		_, err := archive.Walk(r, func(e archive.Entry) error {
 			if only.match(e.Name) {
 				found = true
 				if key, linked := keyOf(e); linked {
@@ -91,7 +94,7 @@ func (o extractOptions) run(stderr io.Writer, image string) error {
 		case !found:
 			return fmt.Errorf("nothing in it matches %s", strings.Join(o.only, " "))
 		}
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
+		if r, err = f.initrd(); err != nil {
 			return err
 		}
 	}
@@ -106,7 +109,7 @@ func (o extractOptions) run(stderr io.Writer, image string) error {
 		return err
 	}
 	x := extraction{w: w, only: only, wanted: wanted, names: map[fileKey]string{}, early: map[fileKey][]byte{}}
-	_, err = archive.Walk(f, x.add)
+	_, err = archive.Walk(r, x.add)
 	return errors.Join(err, w.Close())
 }
 

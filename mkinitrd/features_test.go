@@ -180,4 +180,19 @@ func TestUKI(t *testing.T) {
 	if !bytes.HasPrefix(section, initrd) {
 		t.Errorf("the section has %d bytes, the initrd %d, and they differ", len(section), len(initrd))
 	}
+	// What looks into initrds looks into these too.
+	if a, b := w.must("ls", "-l", "@/linux.efi"), w.must("ls", "-l", "@/initrd"); a != b {
+		t.Errorf("ls: %s\nof the initrd itself: %s", a, b)
+	}
+	if a, b := w.must("cat", "@/linux.efi", "/etc/storeboot/boot.json"), w.must("cat", "@/initrd", "/etc/storeboot/boot.json"); a != b {
+		t.Errorf("cat: %s\nof the initrd itself: %s", a, b)
+	}
+	w.must("diff", "@/initrd", "@/linux.efi")
+	w.must("extract", "@/linux.efi", "-C", "@/out", "--only", "etc/storeboot")
+	if _, err := os.Stat(w.path("out/etc/storeboot/boot.json")); err != nil {
+		t.Error(err)
+	}
+	if code, _, errOut := w.run("ls", "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"); code != 1 || !strings.Contains(errOut, "no initrd in it") {
+		t.Errorf("a stub: exit %d, %s", code, errOut)
+	}
 }

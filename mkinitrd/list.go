@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -62,7 +61,7 @@ func (o listOptions) run(w io.Writer, image string, args []string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(image)
+	f, err := readInitrd(image)
 	if err != nil {
 		return fmt.Errorf("ls: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -156,13 +155,14 @@ func (o sizeOptions) page(tree *treemap.Node) error {
 
 // measure reads an image.
 func measure(image string) (*sizeReport, error) {
-	f, err := os.Open(image)
+	f, err := readInitrd(image)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	file := sizeCounter{w: io.Discard}
 	r := &sizeReport{Files: []sizeFile{}}
-	r.Segments, err = archive.Walk(f, func(e archive.Entry) error {
+	r.Segments, err = archive.Walk(io.TeeReader(f, &file), func(e archive.Entry) error {
 		if e.Type() == newc.TypeRegular {
 			r.Files = append(r.Files, sizeFile{Path: cleanName(e.Name), Segment: e.Segment.Number, Size: e.Size})
 		}
@@ -178,11 +178,7 @@ func measure(image string) (*sizeReport, error) {
 	for _, s := range r.Segments {
 		r.Unpacked += s.Unpacked
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	r.Size = st.Size()
+	r.Size = file.n
 	return r, nil
 }
 

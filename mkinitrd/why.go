@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
-	"storeboot/mkinitrd/image"
+	"storeboot/mkinitrd/archive"
 	"storeboot/mkinitrd/manifest"
 )
 
@@ -119,13 +119,13 @@ func checkDigest(m *manifest.Manifest, file, name string) error {
 
 // embedded reads the manifest in the image.
 func embedded(file string) (*manifest.Manifest, error) {
-	f, err := os.Open(file)
+	f, err := readInitrd(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var m *manifest.Manifest
-	err = image.Walk(f, func(e image.Found) error {
+	_, err = archive.Walk(f, func(e archive.Entry) error {
 		if "/"+e.Name != manifest.EmbeddedPath {
 			return nil
 		}
@@ -133,7 +133,7 @@ func embedded(file string) (*manifest.Manifest, error) {
 		if err != nil {
 			return err
 		}
-		return image.ErrStop
+		return archive.ErrStop
 	})
 	if err == nil && m == nil {
 		err = fmt.Errorf("no manifest is beside it or in it: build it with --manifest %s.manifest.json or --embed-manifest", file)

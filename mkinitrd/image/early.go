@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 
+	"storeboot/mkinitrd/archive"
 	"storeboot/mkinitrd/compress"
 	"storeboot/templates"
 )
@@ -92,9 +93,9 @@ func readArchive(a templates.Archive) (Segment, error) {
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 		return s, errors.Join(err, fmt.Errorf("archive %s: not a regular file", a.Source))
 	}
-	err = Walk(f, func(e Found) error {
-		if a.Early && e.Codec != compress.None {
-			return fmt.Errorf("is compressed with %s: the kernel reads early archives before it can unpack", e.Codec)
+	_, err = archive.Walk(f, func(e archive.Entry) error {
+		if codec := e.Segment.Codec; a.Early && codec != compress.None {
+			return fmt.Errorf("is compressed with %s: the kernel reads early archives before it can unpack", codec)
 		}
 		s.Entries = append(s.Entries, Entry{Header: *e.Header, Reason: Reason{Why: "archive " + a.Source, At: a.At.String(), Origin: a.Source}})
 		return nil

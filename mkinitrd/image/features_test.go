@@ -12,6 +12,7 @@ import (
 
 	"storeboot/internal/bootproto"
 	"storeboot/internal/newc"
+	"storeboot/mkinitrd/archive"
 	"storeboot/mkinitrd/compress"
 	"storeboot/mkinitrd/kmod"
 )
@@ -226,9 +227,9 @@ func TestEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	err := Walk(bytes.NewReader(out.Bytes()), func(e Found) error {
-		if e.Type() == newc.TypeRegular && e.Segment < 4 && len(got) < 4 {
-			got = append(got, fmt.Sprint(e.Segment, e.Codec, e.Name))
+	_, err := archive.Walk(bytes.NewReader(out.Bytes()), func(e archive.Entry) error {
+		if e.Type() == newc.TypeRegular && e.Segment.Number < 4 && len(got) < 4 {
+			got = append(got, fmt.Sprint(e.Segment.Number, e.Segment.Codec, e.Name))
 		}
 		return nil
 	})
@@ -318,7 +319,7 @@ func TestSegmentsSame(t *testing.T) {
 		t.Errorf("%d segments were compressed, of %d", built, len(img.Segments))
 	}
 	names := map[string]bool{}
-	err := Walk(&whole, func(e Found) error {
+	_, err := archive.Walk(&whole, func(e archive.Entry) error {
 		names[e.Name] = true
 		return nil
 	})

@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"storeboot/internal/bootproto"
-	"storeboot/internal/newc"
 	"storeboot/mkinitrd/compress"
 	"storeboot/mkinitrd/kmod"
 	"storeboot/templates"
@@ -254,87 +252,4 @@ func TestFileChanges(t *testing.T) {
 			t.Errorf("a file that became %d bytes was not noticed", len(data))
 		}
 	}
-}
-
-// segments makes a file of one segment per codec, each with the files named.
-func segments(t testing.TB, codecs ...compress.Codec) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	for i, c := range codecs {
-		img := Image{Segments: []Segment{{Entries: []Entry{{
-			Header: newc.Header{Name: fmt.Sprintf("file%d", i), Mode: newc.TypeRegular | 0o644, Size: 5}, Data: []byte("data" + fmt.Sprint(i)),
-		}}}}}
-		if err := img.Write(&b, c, 0); err != nil {
-			t.Fatal(err)
-		}
-		for range i {
-			b.Write(make([]byte, 4)) // any padding
-		}
-	}
-	return b.Bytes()
-}
-
-func walkAll(r io.Reader) (string, error) {
-	var s strings.Builder
-	err := Walk(r, func(e Found) error {
-		data, err := io.ReadAll(e.Data)
-		fmt.Fprintf(&s, "%d %s %s %s\n", e.Segment, e.Codec, e.Name, data)
-		return err
-	})
-	return s.String(), err
-}
-
-func TestWalk(t *testing.T) {
-	tests := []struct {
-		codecs []compress.Codec
-		want   string
-	}{
-		{[]compress.Codec{"none"}, "0 none file0 data0\n"},
-		{[]compress.Codec{"zstd", "none"}, "0 zstd file0 data0\n1 none file1 data1\n"},
-		{[]compress.Codec{"none", "none", "gzip", "zstd", "none"}, "0 none file0 data0\n1 none file1 data1\n2 gzip file2 data2\n3 zstd file3 data3\n4 none file4 data4\n"},
-	}
-	for _, tt := range tests {
-		data := segments(t, tt.codecs...)
-		if got, err := walkAll(bytes.NewReader(data)); err != nil || got != tt.want {
-			t.Errorf("%v: %q, %v", tt.codecs, got, err)
-		}
-		// One that is cut off is not a short one, unless between segments.
-		cuts := 0
-		for n := range len(data) {
-			if _, err := walkAll(bytes.NewReader(data[:n])); err == nil {
-				cuts++
-			} else if n > 8 && !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Fatalf("%v cut at %d: %v", tt.codecs, n, err)
-			}
-		}
-		if most := len(tt.codecs) * (4*len(tt.codecs) + 8); cuts > most {
-			t.Errorf("%v: %d of %d cuts passed, of which %d can be in padding", tt.codecs, cuts, len(data), most)
-		}
-	}
-	if err := Walk(bytes.NewReader(segments(t, "zstd", "none")), func(Found) error { return ErrStop }); err != nil {
-		t.Errorf("stopped: %v", err)
-	}
-	for _, bad := range []string{"", "hello world", "\x00\x00\x00\x00", string(segments(t, "none")) + "junk"} {
-		if _, err := walkAll(strings.NewReader(bad)); err == nil {
-			t.Errorf("%.20q was read", bad)
-		}
-	}
-}
-
-func FuzzWalk(f *testing.F) {
-	f.Add(segments(f, "none", "gzip"))
-	f.Add(segments(f, "zstd", "none"))
-	if got, err := walkAll(bytes.NewReader(segments(f, "zstd", "none"))); err != nil || got == "" {
-		f.Fatalf("a seed does not reach the code: %v", err)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n := 0
-		_ = Walk(bytes.NewReader(data), func(e Found) error {
-			if n++; n > 1000 {
-				return ErrStop
-			}
-			_, err := io.Copy(io.Discard, e.Data)
-			return err
-		})
-	})
 }

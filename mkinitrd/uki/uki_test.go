@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"debug/pe"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,6 +156,73 @@ func TestRealStub(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestInitrd reads initrds back.
+func TestInitrd(t *testing.T) {
+	p := parts(stub(5, true))
+	var b bytes.Buffer
+	if err := Write(&b, p); err != nil {
+		t.Fatal(err)
+	}
+	read := func(file []byte) (string, error) {
+		r, err := Initrd(bytes.NewReader(file))
+		if err != nil {
+			return "", err
+		}
+		data, err := io.ReadAll(r)
+		return string(data), err
+	}
+	if got, err := read(b.Bytes()); err != nil || got != string(p.Initrd)+"\x00\x00\x00" {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	// With microcode, which comes first.
+	early := bytes.Replace(b.Bytes(), []byte(".osrel\x00\x00"), []byte(".ucode\x00\x00"), 1)
+	if got, err := read(early); err != nil || !strings.HasPrefix(got, "ID=x\n\x00\x00\x00iii") {
+		t.Errorf("%.20q, %v", got, err)
+	}
+	at := bytes.Index(b.Bytes(), []byte(".initrd"))
+	tooLong := bytes.Clone(b.Bytes())
+	tooLong[at+8+3] = 1
+	if got, err := read(tooLong); err == nil {
+		t.Errorf("a section larger than its bytes: %d bytes", len(got))
+	}
+	for n := range bytes.LastIndex(b.Bytes(), []byte("iii")) + 3 {
+		if got, err := read(b.Bytes()[:n]); err == nil {
+			t.Fatalf("cut at %d of %d: %d bytes", n, b.Len(), len(got))
+		}
+	}
+	for _, tt := range []struct {
+		file  string
+		other bool
+	}{{"", true}, {"M", true}, {"070701", true}, {string(stub(5, false)), false}} {
+		if _, err := read([]byte(tt.file)); err == nil || errors.Is(err, ErrNotUKI) != tt.other {
+			t.Errorf("%.10q: %v", tt.file, err)
+		}
+	}
+}
+
+// FuzzInitrd reads arbitrary files.
+func FuzzInitrd(f *testing.F) {
+	for _, signed := range []bool{false, true} {
+		var b bytes.Buffer
+		if err := Write(&b, parts(stub(5, signed))); err != nil {
+			f.Fatal(err)
+		}
+		if _, err := Initrd(bytes.NewReader(b.Bytes())); err != nil {
+			f.Fatalf("a seed does not reach the code: %v", err)
+		}
+		f.Add(b.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := Initrd(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		if n, err := io.Copy(io.Discard, r); err == nil && n > 2*int64(len(data))+2*align {
+			t.Errorf("%d bytes of %d", n, len(data))
+		}
+	})
 }
 
 // FuzzStub takes arbitrary files for the stub.
