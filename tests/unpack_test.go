@@ -153,7 +153,7 @@ func unpackedLine(t *testing.T, tree *unpack.Tree, path string, n *unpack.Node) 
 // console.
 func bootImage(t *testing.T, kernel, initrd string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*bootLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max",
 		"-M", "q35,usb=off,sata=off,smbus=off,vmport=off", "-m", "256",
