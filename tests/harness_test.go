@@ -187,7 +187,13 @@ func (w *world) must(name string, args ...string) string {
 // It is a tree with the program at bin/guestprog and, for systems, at init.
 func (w *world) addGuestProg() string {
 	w.t.Helper()
-	src, err := os.ReadFile(filepath.Join(w.bin, "guestprog"))
+	return w.addProgram(filepath.Join(w.bin, "guestprog"))
+}
+
+// addProgram stores that build of the guest program.
+func (w *world) addProgram(file string) string {
+	w.t.Helper()
+	src, err := os.ReadFile(file)
 	if err != nil {
 		w.t.Fatal(err)
 	}
