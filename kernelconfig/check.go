@@ -27,8 +27,8 @@ func newCheckCommand() *cobra.Command {
 
 FILE is a .config, the same compressed with gzip (/proc/config.gz), a kernel image
 (bzImage, vmlinux) that carries its configuration or has config-RELEASE beside it,
-as in /boot, or the Debian package of a kernel. What it is for is said with
---fragment; kernelconfig fragment lists the purposes.
+as in /boot, or the Debian package of a kernel. Its architecture is found in it.
+What it is for is said with --fragment; kernelconfig fragment lists the purposes.
 
 An option that is a module is fine where mkinitrd can put the module into the
 initrd, and is listed as such; some options have to be built in. The exit status
@@ -65,13 +65,17 @@ type checkOption struct {
 }
 
 func (o checkOptions) run(w io.Writer, path string) error {
-	f, err := o.get()
-	if err != nil {
-		return err
+	if _, err := o.get(); err != nil {
+		return err // before a file is read
 	}
 	config, from, err := kconfig.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
+	}
+	o.follow(config)
+	f, err := o.get()
+	if err != nil {
+		return err
 	}
 	r := checkResult{File: from, Fragment: f.Name}
 	for _, x := range f.Check(config) {

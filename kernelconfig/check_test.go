@@ -134,3 +134,24 @@ func TestInstalled(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckArch holds that a kernel is held to the options of its architecture.
+func TestCheckArch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), ".config")
+	if err := os.WriteFile(path, []byte("CONFIG_ARM64=y\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, out, _ := run(t, "check", path); !strings.Contains(out, "CONFIG_ARM_PSCI_FW") || strings.Contains(out, "CONFIG_KVM_GUEST") {
+		t.Errorf("arm64: %s", out)
+	}
+	if _, out, _ := run(t, "check", "--arch", "amd64", path); strings.Contains(out, "CONFIG_ARM_PSCI_FW") {
+		t.Errorf("amd64 asked for: %s", out)
+	}
+	other := path + "-2"
+	if err := os.WriteFile(other, []byte("CONFIG_ARM64=y\nCONFIG_ARM_PSCI_FW=y\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, out, _ := run(t, "diff", path, other, "-f", "virtiofs"); !strings.Contains(out, "+ CONFIG_ARM_PSCI_FW") {
+		t.Errorf("diff: %s", out)
+	}
+}

@@ -56,6 +56,7 @@ func (o diffOptions) run(w io.Writer, first, second string) error {
 	if err != nil {
 		return fmt.Errorf("diff: %w", err)
 	}
+	o.follow(b)
 	only := len(o.names) > 0
 	if !only {
 		o.names = fragment.Names()

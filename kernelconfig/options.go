@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
+	"storeboot/internal/kconfig"
 	"storeboot/kernelconfig/fragment"
 )
 
@@ -14,6 +15,8 @@ import (
 type fragmentOptions struct {
 	names []string
 	arch  string
+	// given says whether the user named the architecture.
+	given func() bool
 }
 
 func (o *fragmentOptions) addFlags(c *cobra.Command, names ...string) {
@@ -23,6 +26,18 @@ func (o *fragmentOptions) addFlags(c *cobra.Command, names ...string) {
 
 func (o *fragmentOptions) addArch(c *cobra.Command) {
 	c.Flags().StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCH`itecture of the guest: amd64 or arm64")
+	o.given = func() bool { return c.Flags().Changed("arch") }
+}
+
+// follow takes the architecture from a configuration, unless the user named one.
+func (o *fragmentOptions) follow(c *kconfig.Config) {
+	switch {
+	case o.given():
+	case c.Get("ARM64") == kconfig.Yes:
+		o.arch = string(fragment.ARM64)
+	case c.Get("X86_64") == kconfig.Yes:
+		o.arch = string(fragment.AMD64)
+	}
 }
 
 // get joins the fragments.
