@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"storeboot/internal/cli"
 	"storeboot/virtiofsd/grpcserver"
+	"storeboot/virtiofsd/proto/wire"
 	"storeboot/virtiofsd/storeaddr"
 )
 
@@ -21,15 +23,26 @@ type daemonOptions struct {
 	tlsKey     string
 	tokenFile  string
 	narBridge  string
-	maxMessage int
+	maxMessage cli.Size
+	maxBlob    cli.Size
+	uploads    cli.Size
+	uploadTime time.Duration
+	maxConns   int
 	idle       time.Duration
 	grace      time.Duration
 	logLevel   string
 	logJSON    bool
 }
 
+func defaultDaemonOptions() *daemonOptions {
+	return &daemonOptions{
+		maxMessage: wire.MaxMessage, maxBlob: 1 << 40, uploads: 1 << 30, uploadTime: 6 * time.Hour, maxConns: 1024,
+		idle: 2 * time.Minute, grace: 30 * time.Second,
+	}
+}
+
 func newDaemonCommand() *cobra.Command {
-	o := &daemonOptions{}
+	o := defaultDaemonOptions()
 	c := &cobra.Command{
 		Use:   "daemon",
 		Short: "Serve the store to programs over gRPC",
@@ -58,9 +71,13 @@ SIGTERM lets calls that are under way end, for as long as --grace says.`,
 	f.StringVar(&o.tlsKey, "tls-key", "", "the private key of the certificate, a PEM `FILE`")
 	f.StringVar(&o.tokenFile, "token-file", "", "refuse callers who do not send the bearer token in this `FILE`")
 	f.StringVar(&o.narBridge, "nar-bridge", "", "also serve the store as a Nix binary cache over HTTP at this `ADDR`, with the same token (for writing) and certificate; 'virtiofsd nar-bridge' has more flags")
-	f.IntVar(&o.maxMessage, "max-message", 0, "accept messages of at most this many `BYTES`, say for huge directories (0: 16 MiB)")
-	f.DurationVar(&o.idle, "idle", 2*time.Minute, "end a call whose peer sends and takes nothing for this `TIME`")
-	f.DurationVar(&o.grace, "grace", 30*time.Second, "let calls under way end for this `TIME` on SIGTERM")
+	f.Var(&o.maxMessage, "max-message", "accept messages of at most this `SIZE`, in bytes or as 16M, say for huge directories")
+	f.Var(&o.maxBlob, "max-blob", "accept blobs of at most this `SIZE`")
+	f.Var(&o.uploads, "upload-memory", "let the directories of all uploads under way take this `SIZE` of memory, and of one upload half of it; further uploads are refused")
+	f.DurationVar(&o.uploadTime, "upload-time", o.uploadTime, "let an upload of directories take this `TIME`")
+	f.IntVar(&o.maxConns, "max-connections", o.maxConns, "serve this `NUMBER` of connections at once; further ones wait")
+	f.DurationVar(&o.idle, "idle", o.idle, "end a call whose peer sends and takes nothing for this `TIME`")
+	f.DurationVar(&o.grace, "grace", o.grace, "let calls under way end for this `TIME` on SIGTERM")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` that is logged to standard error: debug, info, warn or error")
 	return c
 }
@@ -73,17 +90,25 @@ func (o *daemonOptions) serverOptions(stderr io.Writer) (grpcserver.Options, err
 		return none, err
 	}
 	switch {
-	case o.maxMessage < 0:
-		return none, cli.Usagef("--max-message %d: want a number of bytes", o.maxMessage)
+	case o.maxMessage > math.MaxInt32: // the length of a gRPC message has 32 bits
+		return none, cli.Usagef("--max-message %s: want less than 2G", o.maxMessage.String())
+	case o.uploadTime <= 0:
+		return none, cli.Usagef("--upload-time %v: want a time above 0", o.uploadTime)
+	case o.maxConns <= 0:
+		return none, cli.Usagef("--max-connections %d: want a number above 0", o.maxConns)
 	case o.idle <= 0:
 		return none, cli.Usagef("--idle %v: want a time above 0", o.idle)
 	case o.grace < 0:
 		return none, cli.Usagef("--grace %v: want a time", o.grace)
 	}
 	s := grpcserver.Options{
-		Log:        log,
-		MaxMessage: o.maxMessage,
-		Idle:       o.idle,
+		Log:            log,
+		MaxMessage:     int(o.maxMessage),
+		MaxBlob:        int64(o.maxBlob),
+		UploadMemory:   int64(o.uploads),
+		UploadTime:     o.uploadTime,
+		MaxConnections: o.maxConns,
+		Idle:           o.idle,
 	}
 	if s.TLS, err = readCertificate(o.tlsCert, o.tlsKey); err != nil {
 		return none, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -36,10 +35,7 @@ func daemonAddresses(name string) storeaddr.Addresses {
 }
 
 func newDropInDaemonCommand(name string, g *dropInGlobals) *cobra.Command {
-	o := &dropInDaemonOptions{daemon: daemonOptions{
-		idle:  2 * time.Minute,
-		grace: 30 * time.Second,
-	}}
+	o := &dropInDaemonOptions{daemon: *defaultDaemonOptions()}
 	c := &cobra.Command{
 		Use:   "daemon",
 		Short: "Serve the store to programs over gRPC",

@@ -37,7 +37,7 @@ type Blob interface {
 
 // ErrDamaged is what reading a blob returns, wrapped, if what the store holds is
 // not what the digest names.
-var ErrDamaged = errors.New("the contents in the store are damaged")
+var ErrDamaged = errors.New("the store is damaged: 'virtiofsd verify --remove' says which store paths need it and removes them, to be stored again")
 
 // FileBlob is a [Blob] whose contents are Size bytes of a plain file, so that
 // they can go from the page cache straight to where they are needed. The file
