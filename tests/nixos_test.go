@@ -54,9 +54,8 @@ func everyVM() bool { return os.Getenv("STOREBOOT_VM_TESTS") == "all" }
 // addSystem takes the system of that form into the store.
 func (w *world) addSystem(form string) string {
 	w.t.Helper()
-	if _, err := systemTree(); err != nil {
-		w.t.Skip("SKIP: there is no tree with systemd: make it with tests/nixos/systemd-tree (needs debootstrap, root and the network; 90 s)")
-	}
+	_, err := systemTree()
+	need(w.t, err == nil, "a tree with systemd (made by tests/nixos/systemd-tree: debootstrap, root, the network, 90 s)")
 	for _, tool := range []string{"nix-build", "patchelf", "mkfs.erofs"} {
 		_, err := exec.LookPath(tool)
 		need(w.t, err == nil, tool+" (apt-get install nix-bin patchelf erofs-utils)")
