@@ -29,6 +29,9 @@ type editor struct {
 	keys     *keys
 	original *term.State // before the shell
 	cooked   *term.State // while commands run
+	// asks says that the size has to be asked for: a serial line has none, and
+	// nothing says when it changes.
+	asks bool
 }
 
 func newEditor(in *os.File, out io.Writer, r *interp.Runner) (*editor, error) {
@@ -44,13 +47,20 @@ func newEditor(in *os.File, out io.Writer, r *interp.Runner) (*editor, error) {
 		return nil, err
 	}
 	e.reset()
+	if columns, rows, err := term.GetSize(int(in.Fd())); err == nil && columns == 0 && rows == 0 {
+		e.asks = true
+	}
 	return e, nil
 }
 
 // reset makes a new terminal, with the history of the one before.
 func (e *editor) reset() {
 	old := e.terminal
-	e.keys = &keys{r: e.in}
+	var typed []byte
+	if e.keys != nil && !e.keys.interrupted {
+		typed = e.keys.typed
+	}
+	e.keys = &keys{r: e.in, typed: typed}
 	e.terminal = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
@@ -73,11 +83,10 @@ func (e *editor) readLine(more bool) (string, error) {
 		return "", err
 	}
 	defer func() { _ = term.Restore(fd, e.cooked) }()
-	columns, rows, err := term.GetSize(fd)
-	if err != nil || columns <= 0 || rows <= 0 {
-		columns, rows = defaultColumns, defaultRows
+	if e.asks {
+		e.asks = e.askSize()
 	}
-	_ = e.terminal.SetSize(columns, rows)
+	_ = e.terminal.SetSize(e.size())
 	e.terminal.SetPrompt(e.prompt(more))
 	e.keys.interrupted = false
 	line, err := e.terminal.ReadLine()
@@ -91,6 +100,15 @@ func (e *editor) readLine(more bool) (string, error) {
 	}
 	_, _ = io.WriteString(e.out, "\r\n")
 	return "", err
+}
+
+// size is that of the terminal, or the usual one.
+func (e *editor) size() (columns, rows int) {
+	columns, rows, err := term.GetSize(int(e.in.Fd()))
+	if err != nil || columns <= 0 || rows <= 0 {
+		return defaultColumns, defaultRows
+	}
+	return columns, rows
 }
 
 // prompt is $PS1 as it stands, or the working directory and "$ ".
@@ -113,11 +131,17 @@ func (e *editor) restore() { _ = term.Restore(int(e.in.Fd()), e.original) }
 // keys notes the interrupt key, which the editor takes for the end of input.
 type keys struct {
 	r           io.Reader
+	typed       []byte // what was read before its time
 	interrupted bool
 }
 
-func (k *keys) Read(p []byte) (int, error) {
-	n, err := k.r.Read(p)
+func (k *keys) Read(p []byte) (n int, err error) {
+	if len(k.typed) > 0 {
+		n = copy(p, k.typed)
+		k.typed = k.typed[n:]
+	} else {
+		n, err = k.r.Read(p)
+	}
 	if bytes.IndexByte(p[:n], 3) >= 0 {
 		k.interrupted = true
 	}

@@ -28,6 +28,7 @@ type shell struct {
 	runner *interp.Runner
 	parser *syntax.Parser
 	stderr io.Writer
+	editor *editor // nil where nobody types
 }
 
 // run is the program; it returns the exit status.
@@ -39,17 +40,19 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 	}
 	isTerminal := term.IsTerminal(int(stdin.Fd()))
 	interactive := o.command == nil && o.file == "" && isTerminal
+	s := &shell{parser: syntax.NewParser(), stderr: stderr}
 	runner, err := interp.New(
 		interp.StdIO(stdin, stdout, stderr),
 		interp.Interactive(interactive || o.interactive),
 		interp.Params(append(append(o.set, "--"), o.args...)...),
-		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return interp.DefaultExecHandler(killAfter) }),
+		interp.CallHandler(call),
+		interp.ExecHandlers(s.execBuiltins, func(interp.ExecHandlerFunc) interp.ExecHandlerFunc { return interp.DefaultExecHandler(killAfter) }),
 	)
 	if err != nil {
 		fmt.Fprintf(stderr, "sh: %v\n", err)
 		return 2
 	}
-	s := &shell{runner: runner, parser: syntax.NewParser(), stderr: stderr}
+	s.runner = runner
 	switch {
 	case o.command != nil:
 		return s.script(strings.NewReader(*o.command), o.name)
@@ -68,6 +71,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 			return 1
 		}
 		defer e.restore()
+		s.editor = e
 		return s.interact(e)
 	}
 	return s.stream(stdin)

@@ -55,6 +55,12 @@ func TestScripts(t *testing.T) {
 		{"input shared with a command", nil, "false || echo $?\n", 0, "1\n"},
 		{"errexit", []string{"-e", "-c", "false; echo no"}, "", 1, ""},
 		{"login", []string{"-l", "-c", "echo a''b"}, "", 0, "ab\n"},
+		{"kill", []string{"-c", "kill -0 $$ && command kill -s TERM $$; echo no"}, "", -1, ""}, // ended by it
+		{"kill lists", []string{"-c", "kill -l 9 143"}, "", 0, "KILL\nTERM\n"},
+		{"kill what is none", []string{"-c", "kill x; echo $?; kill -NONE 1; echo $?; kill %1; kill; kill -s"}, "", 1, "1\n1\n"},
+		{"umask", []string{"-c", "umask 027; umask; : >f; stat -c %a f; umask 9"}, "", 1, "0027\n640\n"},
+		{"ulimit", []string{"-c", "ulimit -n 100; ulimit -n; sh -c 'ulimit -n'; ulimit -c 0; ulimit -Hc; ulimit -Z"}, "", 1, "100\n100\n0\n"},
+		{"no jobs", []string{"-c", "jobs; fg || echo none; history; resize || echo no size"}, "", 0, "none\nno size\n"},
 		{"unknown command", []string{"-c", "no-such-command"}, "", 127, ""},
 		{"unknown option", []string{"-Z"}, "", 2, ""},
 		{"no command", []string{"-c"}, "", 2, ""},
@@ -109,7 +115,12 @@ type console struct {
 
 func start(t *testing.T, cmd *exec.Cmd) *console {
 	t.Helper()
-	f, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 200})
+	return startSized(t, cmd, pty.Winsize{Rows: 24, Cols: 200})
+}
+
+func startSized(t *testing.T, cmd *exec.Cmd, size pty.Winsize) *console {
+	t.Helper()
+	f, err := pty.StartWithSize(cmd, &size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,4 +256,30 @@ func TestWordStart(t *testing.T) {
 			t.Errorf("%q: %q, want %q", line, got, want)
 		}
 	}
+}
+
+// TestSerialLine is at the end of a line whose size nobody knows but the
+// terminal.
+func TestSerialLine(t *testing.T) {
+	cmd := command(t)
+	cmd.Env = append(cmd.Env, "PS1=% ")
+	c := startSized(t, cmd, pty.Winsize{})
+	at := c.expect(0, askCursor)
+	c.send("ech\x1b[33;99Ro on''e\r") // what is typed meanwhile is not lost
+	at = c.expect(at, "one")
+	at = c.expect(at, askCursor)
+	c.send("\x1b[40;120R")
+	c.expect(at, "% ")
+	c.send("resize; stty size\r")
+	at = c.expect(at, askCursor)
+	c.send("\x1b[41;121R")
+	at = c.expect(at, "COLUMNS=121 LINES=41")
+	at = c.expect(at, "41 121")
+	at = c.expect(at, askCursor)
+	c.send("\x1b[41;121R")
+	at = c.expect(at, "% ")
+	c.send("history | tail -n 2; clear; kill -1 $$\r")
+	at = c.expect(at, "2  resize; stty size")
+	c.expect(at, "\x1b[H\x1b[2J")
+	_ = cmd.Wait()
 }
