@@ -16,7 +16,7 @@ import (
 )
 
 // runNix runs one of Nix's programs on the machine's store, offline.
-func runNix(t *testing.T, program string, args ...string) string {
+func runNix(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(),
@@ -48,10 +48,11 @@ type upstream struct {
 	dir, key string
 	requests atomic.Int64
 	bytes    atomic.Int64
+	stall    atomic.Pointer[string] // files whose names end so never come
 }
 
 // newUpstream makes a cache with the closure of path, signed.
-func newUpstream(t *testing.T, path string) *upstream {
+func newUpstream(t testing.TB, path string) *upstream {
 	t.Helper()
 	dir := t.TempDir()
 	u := &upstream{dir: filepath.Join(dir, "cache")}
@@ -66,6 +67,10 @@ func newUpstream(t *testing.T, path string) *upstream {
 	files := http.FileServer(http.Dir(u.dir))
 	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u.requests.Add(1)
+		if s := u.stall.Load(); s != nil && strings.HasSuffix(r.URL.Path, *s) {
+			<-r.Context().Done()
+			return
+		}
 		files.ServeHTTP(&countingWriter{w, &u.bytes}, r)
 	}))
 	t.Cleanup(u.Close)
@@ -147,6 +152,40 @@ func TestRunOnDemandWithoutReference(t *testing.T) {
 	r := w.run(nil, "launcher", "run", "--substituter", u.URL, "--trusted-public-keys", u.key, hello+"/bin/hello")
 	if r.code == 0 || r.stdout != "" {
 		t.Errorf("without the library: %s", r)
+	}
+}
+
+// TestRunOnDemandStalls boots a program whose library never comes from the cache:
+// the guest is told EIO in time, and nothing waits for the cache's own limits.
+func TestRunOnDemandStalls(t *testing.T) {
+	needVM(t)
+	hello := builtHello(t)
+	u := newUpstream(t, hello)
+	infos, err := filepath.Glob(filepath.Join(u.dir, "*.narinfo"))
+	if err != nil || len(infos) != 2 {
+		t.Fatalf("narinfos %q, %v", infos, err)
+	}
+	for _, info := range infos {
+		text, err := os.ReadFile(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Base(info) == filepath.Base(hello)[:32]+".narinfo" {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if nar, ok := strings.CutPrefix(strings.TrimSpace(line), "URL: "); ok {
+				u.stall.Store(&nar)
+			}
+		}
+	}
+	w := newWorld(t)
+	r := w.run(nil, "launcher", "run", "--fetch-timeout", "2s", "--substituter", u.URL+"?timeout=1h&stall-timeout=1h", "--trusted-public-keys", u.key, hello+"/bin/hello")
+	if r.code == 0 || r.stdout != "" || !strings.Contains(strings.ToLower(r.stderr), "input/output error") {
+		t.Errorf("a library that never comes: %s", r)
+	}
+	if list := w.must("virtiofsd", "list"); strings.TrimSpace(list) != hello {
+		t.Errorf("the store holds %s", list)
 	}
 }
 

@@ -151,7 +151,9 @@ func requirePaths(ctx context.Context, store *storeaddr.Store, paths []string) e
 		switch {
 		case errors.Is(err, pathinfo.ErrNotFound) && len(store.Substitutes()) > 0:
 			return fmt.Errorf("store path %s is neither in the store nor in %s", p.Absolute(), strings.Join(store.Caches(), ", "))
-		case errors.Is(err, pathinfo.ErrNotFound) || err == nil && info.StorePath != p:
+		case err == nil && info.StorePath != p:
+			return fmt.Errorf("store path %s is not in the store, which has %s under its hash", p.Absolute(), info.StorePath.Absolute())
+		case errors.Is(err, pathinfo.ErrNotFound):
 			return fmt.Errorf("store path %s is not in the store: import it with 'virtiofsd import' or 'virtiofsd copy --from-nix'", p.Absolute())
 		case err != nil:
 			return err

@@ -3,13 +3,9 @@ package narbridge
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
-	"crypto/sha1"
 	"crypto/sha256"
-	"crypto/sha512"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 
@@ -44,25 +40,16 @@ func (s *Server) checkContents(ctx context.Context, p *pathinfo.PathInfo) (prove
 	if p.CA == nil {
 		return false, nil
 	}
-	var h hash.Hash
-	flat := true
-	switch p.CA.Type {
-	case pathinfo.CANARSHA256: // which CheckCA has compared
+	if p.CA.Type == pathinfo.CANARSHA256 { // which CheckCA has compared
 		for _, r := range p.References {
 			if r == p.StorePath {
 				return false, nil
 			}
 		}
 		return true, nil
-	case pathinfo.CANARSHA1, pathinfo.CAFlatSHA1:
-		h, flat = sha1.New(), p.CA.Type == pathinfo.CAFlatSHA1
-	case pathinfo.CANARMD5, pathinfo.CAFlatMD5:
-		h, flat = md5.New(), p.CA.Type == pathinfo.CAFlatMD5
-	case pathinfo.CANARSHA512, pathinfo.CAFlatSHA512:
-		h, flat = sha512.New(), p.CA.Type == pathinfo.CAFlatSHA512
-	case pathinfo.CATextSHA256, pathinfo.CAFlatSHA256:
-		h = sha256.New()
-	default:
+	}
+	h, flat := p.CA.Type.NewHash()
+	if h == nil {
 		return false, refuse(http.StatusBadRequest, "content address of %s: unknown kind", p.StorePath)
 	}
 	if flat && (p.Node.Kind != castore.KindFile || p.Node.Executable) {

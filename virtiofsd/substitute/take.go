@@ -3,10 +3,6 @@ package substitute
 import (
 	"bytes"
 	"context"
-	"crypto/md5"  // content addresses may be MD5
-	"crypto/sha1" // or SHA-1
-	"crypto/sha256"
-	"crypto/sha512"
 	"errors"
 	"fmt"
 	"hash"
@@ -108,29 +104,8 @@ func newCAHash(ca *pathinfo.CA) hash.Hash {
 	if ca == nil {
 		return nil
 	}
-	switch ca.Type {
-	case pathinfo.CANARSHA1:
-		return sha1.New() // the path says so
-	case pathinfo.CANARSHA512:
-		return sha512.New()
-	case pathinfo.CANARMD5:
-		return md5.New() // the path says so
-	}
-	return nil
-}
-
-// newFileHash is the hash of the file that the content address is; nil if it is
-// none.
-func newFileHash(t pathinfo.CAType) hash.Hash {
-	switch t {
-	case pathinfo.CAFlatSHA256, pathinfo.CATextSHA256:
-		return sha256.New()
-	case pathinfo.CAFlatSHA1:
-		return sha1.New() // the path says so
-	case pathinfo.CAFlatSHA512:
-		return sha512.New()
-	case pathinfo.CAFlatMD5:
-		return md5.New() // the path says so
+	if h, ofFile := ca.Type.NewHash(); !ofFile && ca.Type != pathinfo.CANARSHA256 {
+		return h
 	}
 	return nil
 }
@@ -141,8 +116,8 @@ func (s *Service) checkFile(ctx context.Context, p *pathinfo.PathInfo) error {
 	if p.CA == nil {
 		return nil
 	}
-	h := newFileHash(p.CA.Type)
-	if h == nil {
+	h, ofFile := p.CA.Type.NewHash()
+	if !ofFile {
 		return nil
 	}
 	if p.Node.Kind != castore.KindFile || p.Node.Executable {
