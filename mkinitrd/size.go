@@ -91,7 +91,7 @@ func (o sizeOptions) run(w io.Writer, image string) error {
 	}
 	tree.Sort()
 	if o.html != "" {
-		if err := o.page(tree); err != nil {
+		if err := o.page(r, tree); err != nil {
 			return err
 		}
 	}
@@ -141,13 +141,14 @@ func (o sizeOptions) tree(w io.Writer, n *treemap.Node, total int64, depth int) 
 }
 
 // page writes the treemap beside its place and renames it.
-func (o sizeOptions) page(tree *treemap.Node) error {
+func (o sizeOptions) page(r *sizeReport, tree *treemap.Node) error {
 	out, err := createOutput(o.html, io.Discard)
 	if err != nil {
 		return err
 	}
 	defer out.discard()
-	if err := treemap.WritePage(out, tree.Name, tree, bytesText); err != nil {
+	about := fmt.Sprintf("%s in the file, files: %d, segments: %d. Areas are sizes without compression; hover for paths.", bytesText(r.Size), len(r.Files), len(r.Segments))
+	if err := treemap.WritePage(out, tree.Name, about, tree, bytesText); err != nil {
 		return err
 	}
 	return out.commit()

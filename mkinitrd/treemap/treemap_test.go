@@ -37,6 +37,18 @@ func TestSquarify(t *testing.T) {
 	}
 }
 
+func TestKinds(t *testing.T) {
+	for path, want := range map[string]kind{
+		"/init": program, "/bin/x": program, "/usr/sbin/a.b": program, "/lib/x.so": library, "/usr/lib/libc.so.6": library,
+		"/lib/modules/1/a.ko": module, "/lib/modules/1/kernel/b.ko.zst": module, "/lib/modules/1/a.kovrt": other, "/lib/firmware/x/y": firmware,
+		"/kernel/x86/microcode/AuthenticAMD.bin": firmware, "/etc/passwd": other, "": other,
+	} {
+		if got := kindOf(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got.name, want.name)
+		}
+	}
+}
+
 // TestPage holds that names do not become markup, and that nothing is loaded.
 func TestPage(t *testing.T) {
 	n := &Node{}
@@ -48,11 +60,11 @@ func TestPage(t *testing.T) {
 		t.Fatalf("%+v", n)
 	}
 	var b bytes.Buffer
-	if err := WritePage(&b, "<b>", n, func(v int64) string { return fmt.Sprint(v, " B") }); err != nil {
+	if err := WritePage(&b, "<b>", "<i>", n, func(v int64) string { return fmt.Sprint(v, " B") }); err != nil {
 		t.Fatal(err)
 	}
 	page := b.String()
-	if strings.Contains(page, "<script") || strings.Contains(page, "<b>") || !strings.Contains(page, "1900 B") {
+	if strings.Contains(page, "<script") || strings.Contains(page, "<b>") || strings.Contains(page, "<p><i>") || !strings.Contains(page, "1900 B") {
 		t.Errorf("page %s", page)
 	}
 	for _, bad := range []string{"src=", "href=", "@import", "url("} {
