@@ -3,8 +3,20 @@
 // kernel command line asks for, reports the outcome and powers off.
 package main
 
-import "os"
+import (
+	"fmt"
+	"os"
+
+	"storeboot/init/agent"
+)
 
 func main() {
+	if os.Args[0] == agent.Name {
+		if err := agent.Main(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(run(os.Getpid(), os.Args[1:], os.Stdout, os.Stderr))
 }

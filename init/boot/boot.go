@@ -26,6 +26,7 @@ func preparation() []Step {
 		{"image mounts", (*boot).mountExtra},
 		{"hooks before the store", (*boot).hooksBeforeStore},
 		{"store", (*boot).mountStore},
+		{"shares", (*boot).mountShares},
 		{"hooks after the store", (*boot).hooksAfterStore},
 	}
 }

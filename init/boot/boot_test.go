@@ -408,3 +408,19 @@ func TestConsoleWait(t *testing.T) {
 		t.Errorf("%v after %d tries and %v", err, tries, f.now)
 	}
 }
+
+// TestShares holds that shares are mounted, also those that appear late, and
+// that the agent is started beside the program.
+func TestShares(t *testing.T) {
+	f := newFake(t, "storeboot.run")
+	f.files[bootproto.RunSpecPath] = `{"version":1,"argv":["/p"],"agent":"vsock","mounts":[{"source":"home","target":"/mnt/home","type":"virtiofs","options":"ro"}]}`
+	if r := f.boot(); r.Outcome != bootproto.OutcomeExited {
+		t.Errorf("report %+v", r)
+	}
+	calls := strings.Join(f.calls, "\n")
+	for _, want := range []string{"mount home /mnt/home virtiofs", "agent vsock"} {
+		if !strings.Contains(calls, want) {
+			t.Errorf("no %q in\n%s", want, calls)
+		}
+	}
+}

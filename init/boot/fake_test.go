@@ -238,7 +238,7 @@ func (f *fakeSystem) Mount(source, target, fstype string, flags uintptr, data st
 	if err := f.call("mount %s %s %s %#x %s", source, target, fstype, flags, data); err != nil {
 		return err
 	}
-	if fstype == "virtiofs" && (source != f.tag || f.now < f.tagAt) {
+	if fstype == "virtiofs" && source != "home" && (source != f.tag || f.now < f.tagAt) {
 		return syscall.EINVAL
 	}
 	return nil
@@ -320,7 +320,10 @@ func (f *fakeSystem) Wait() (int, ExitStatus, error) {
 	return e.pid, e.status, nil
 }
 
-func (f *fakeSystem) EndProcesses()                { _ = f.call("end processes") }
+func (f *fakeSystem) EndProcesses() { _ = f.call("end processes") }
+func (f *fakeSystem) StartAgent(args []string) error {
+	return f.call("agent %s", strings.Join(args, " "))
+}
 func (f *fakeSystem) SwitchRoot(root string) error { return f.call("switch root %s", root) }
 func (f *fakeSystem) PowerOff()                    { f.calls = append(f.calls, "power off") }
 func (f *fakeSystem) Exec(p string, argv, env []string) error {

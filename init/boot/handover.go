@@ -31,6 +31,7 @@ func (b *boot) handOver() error {
 	if err := b.sys.SwitchRoot(newRoot); err != nil {
 		return fmt.Errorf("switch root: %w", err)
 	}
+	b.startAgent()
 	err := b.sys.Exec(b.system.exec, argv, b.initEnvironment())
 	return fmt.Errorf("execute %s: %w", b.system.exec, err)
 }
@@ -57,7 +58,11 @@ func (b *boot) initEnvironment() []string {
 // image. A mount takes along what is mounted below it.
 func (b *boot) mountsToMove() []string {
 	dirs := []string{"/proc", "/sys", "/dev", "/run"}
-	for _, m := range b.spec.Mounts {
+	mounts := b.spec.Mounts
+	if b.run != nil {
+		mounts = append(slices.Clip(mounts), b.run.Mounts...)
+	}
+	for _, m := range mounts {
 		travels := func(dir string) bool { return m.Target == dir || strings.HasPrefix(m.Target, dir+"/") }
 		if !slices.ContainsFunc(dirs, travels) && !travels(storeDir) {
 			dirs = append(dirs, m.Target)

@@ -126,6 +126,11 @@ func passOn(to, from int) {
 	buf := make([]byte, 0)
 	for {
 		if len(buf) == 0 {
+			// A port takes an empty pipe for its end: its driver does not wait for
+			// more (drivers/char/virtio_console.c, port_fops_splice_write).
+			if !readable(from) {
+				return
+			}
 			n, err := retry(func() (int64, error) { return unix.Splice(from, nil, to, nil, piece, 0) })
 			switch {
 			case n > 0:
@@ -142,6 +147,13 @@ func passOn(to, from int) {
 			return
 		}
 	}
+}
+
+// readable waits until the pipe holds something; false means that it never will.
+func readable(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	_, err := retry(func() (int, error) { return unix.Poll(p, -1) })
+	return err == nil && p[0].Revents&unix.POLLIN != 0
 }
 
 // writeAll writes all of p. The device may be in non-blocking mode, or take less

@@ -90,6 +90,7 @@ func (b *boot) execute(argv []string) error {
 	if err != nil {
 		return b.explainStart(argv[0], err)
 	}
+	b.startAgent()
 	tooLong := func() bool { return false }
 	if b.run != nil && b.run.LimitMillis > 0 {
 		tooLong = b.sys.KillAfter(pid, time.Duration(b.run.LimitMillis)*time.Millisecond)

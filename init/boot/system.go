@@ -89,6 +89,8 @@ type System interface {
 	// Lines gives each line that the device at path sends to f, in another
 	// goroutine, until the device ends.
 	Lines(path string, f func(line string)) error
+	// StartAgent starts the agent with these arguments, in a session of its own.
+	StartAgent(args []string) error
 	// EndProcesses ends every process but this one, within a bounded time.
 	EndProcesses()
 	// MemoryFile makes a nameless file with the text, which a program that is

@@ -133,6 +133,38 @@ func (s *RunSpec) read(r *strictjson.Reader) error {
 			return s.User.read(r)
 		case "limit_ms":
 			return r.Int64(&s.LimitMillis)
+		case "mounts":
+			return strictjson.List(r, &s.Mounts, (*Mount).read)
+		case "agent":
+			return strictjson.Text(r, &s.Agent)
+		}
+		return r.Unknown(key)
+	})
+}
+
+func (s *ExecSpec) read(r *strictjson.Reader) error {
+	return r.Object(func(key string) error {
+		switch key {
+		case "version":
+			return r.Int(&s.Version)
+		case "argv":
+			return strictjson.Texts(r, &s.Argv)
+		case "env":
+			return strictjson.Texts(r, &s.Env)
+		case "dir":
+			return strictjson.Text(r, &s.Dir)
+		case "terminal":
+			return r.Bool(&s.Terminal)
+		case "rows":
+			return r.Int(&s.Rows)
+		case "columns":
+			return r.Int(&s.Columns)
+		case "user":
+			if r.Null() {
+				return nil
+			}
+			s.User = new(User)
+			return s.User.read(r)
 		}
 		return r.Unknown(key)
 	})

@@ -44,6 +44,7 @@ func TestReadAll(t *testing.T) {
 	readAll(t, (*BootSpec).read)
 	readAll(t, (*RunSpec).read)
 	readAll(t, (*Control).read)
+	readAll(t, (*ExecSpec).read)
 }
 
 func readAll[T any](t *testing.T, read func(*T, *strictjson.Reader) error) {

@@ -129,6 +129,12 @@ type RunSpec struct {
 	// LimitMillis ends the program after so many milliseconds, with exit status
 	// [StatusTimeout]; 0 is no limit.
 	LimitMillis int64 `json:"limit_ms,omitempty"`
+	// Mounts are made after the store's, such as further virtio-fs shares; for
+	// [ModeInit] they are in the new root.
+	Mounts []Mount `json:"mounts,omitempty"`
+	// Agent asks for the agent, by which the launcher runs further programs; ""
+	// for none.
+	Agent AgentKind `json:"agent,omitempty"`
 }
 
 // StatusTimeout is the exit status of a program that took too long, as
@@ -226,10 +232,8 @@ func (s *RunSpec) Check() error {
 	if err := checkArgv("argv", s.Argv, true); err != nil {
 		return err
 	}
-	for i, e := range s.Env {
-		if k, _, ok := strings.Cut(e, "="); !ok || k == "" || strings.ContainsRune(e, 0) {
-			return fmt.Errorf("env[%d]: %q is not KEY=VALUE", i, e)
-		}
+	if err := checkEnv(s.Env); err != nil {
+		return err
 	}
 	if s.Dir != "" && !cleanAbs(s.Dir) {
 		return fmt.Errorf("dir %q: want an absolute path", s.Dir)
@@ -252,7 +256,26 @@ func (s *RunSpec) Check() error {
 	if s.LimitMillis < 0 {
 		return fmt.Errorf("limit_ms %d: want 0 or more", s.LimitMillis)
 	}
+	for i, m := range s.Mounts {
+		if !cleanAbs(m.Target) || m.Target == "/" || m.Type == "" {
+			return fmt.Errorf("mounts[%d]: target %q, type %q: want an absolute target and a type", i, m.Target, m.Type)
+		}
+	}
+	switch s.Agent {
+	case "", AgentPort, AgentVsock:
+	default:
+		return fmt.Errorf("agent %q: want %s or %s", s.Agent, AgentPort, AgentVsock)
+	}
 	return checkSize(s.Rows, s.Columns)
+}
+
+func checkEnv(env []string) error {
+	for i, e := range env {
+		if k, _, ok := strings.Cut(e, "="); !ok || k == "" || strings.ContainsRune(e, 0) {
+			return fmt.Errorf("env[%d]: %q is not KEY=VALUE", i, e)
+		}
+	}
+	return nil
 }
 
 func checkVersion(v int) error {
