@@ -9,7 +9,7 @@ import (
 
 // kernelLine is the kernel's command line: what every guest needs, what this
 // one is to do, then the user's own words, which thus have the last say.
-func (j *job) kernelLine(arch string) (string, error) {
+func (j *job) kernelLine(arch string, network bool) (string, error) {
 	serial := "ttyS0"
 	if arch == "arm64" {
 		serial = "ttyAMA0"
@@ -38,6 +38,9 @@ func (j *job) kernelLine(arch string) (string, error) {
 		// Nobody asked for the kernel's messages; errors and panics it prints all
 		// the same.
 		words = append(words, "quiet")
+	}
+	if network {
+		words = append(words, "ip=dhcp")
 	}
 	if j.program {
 		words = append(words, "storeboot.console=hvc0")

@@ -79,7 +79,7 @@ func TestDryRun(t *testing.T) {
 		{"run", "", []string{"run", prog, "a b", "--cpus", "9"}, []string{
 			"virtiofsd serve --fd 3 --event-fd 4 --once --require " + storePath + "\n",
 			"mkinitrd build --template store --kernel KERNEL --compression none -o /run/user/7/storeboot/vm-0/initrd\n",
-			`"argv":["` + prog + `","a b","--cpus","9"],"stdin":"null"}` + "\n",
+			`"argv":["` + prog + `","a b","--cpus","9"],"stdin":"null","stdout":"port","stderr":"port","control":true}` + "\n",
 			"-append '" + base + "quiet storeboot.console=hvc0 storeboot.run'",
 			"-smp 1 -m 512M", "virtconsole", "-accel tcg",
 			"path=/run/user/7/storeboot/vm-0/store.sock",
@@ -230,7 +230,7 @@ func TestErrors(t *testing.T) {
 func TestKernelLine(t *testing.T) {
 	t.Setenv("TERM", "xterm-256color")
 	j := &job{machineOptions: &machineOptions{cmdline: " debug "}, parameters: []parameter{{"init", storePath + "/a b"}}, initArgs: []string{"x"}}
-	line, err := j.kernelLine("arm64")
+	line, err := j.kernelLine("arm64", false)
 	if err != nil || line != `console=ttyAMA0 panic=-1 quiet init="`+storePath+`/a b" debug -- x` {
 		t.Errorf("%s, %v", line, err)
 	}

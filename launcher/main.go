@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(newCommand()))
+	os.Exit(cli.Main(commandFor(os.Args[0])))
 }

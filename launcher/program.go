@@ -20,6 +20,7 @@ type runOptions struct {
 	dir     string
 	user    string
 	limit   time.Duration
+	tty     string
 }
 
 func newRunCommand() *cobra.Command {
@@ -29,9 +30,12 @@ func newRunCommand() *cobra.Command {
 		Short: "Run a program of the store in a VM",
 		Long: `run boots a VM, runs the program in it, and exits with the program's status.
 
-The program's output is the launcher's, byte for byte; the kernel's messages are
-apart from it (--console-log). On a terminal the program has a terminal, and all
-keys go to it, Ctrl-C too; Ctrl-] three times within a second ends the VM.
+The program's output is the launcher's, byte for byte, and so is its standard
+error where the monitor is QEMU; the kernel's messages are apart from both
+(--console-log), and shown when something fails. On a terminal the program has a
+terminal, and all keys go to it, Ctrl-C too; Ctrl-] three times within a second
+ends the VM. Without one, SIGINT and SIGTERM are passed on to the program; the
+second of them ends the VM, and so do 10 seconds after SIGTERM.
 
 Flags stand before the program: everything behind it belongs to the program.`,
 		Example: `  launcher run /nix/store/HASH-hello-2.12/bin/hello --greeting=hi
@@ -43,6 +47,8 @@ Flags stand before the program: everything behind it belongs to the program.`,
 	c.Flags().StringVar(&o.dir, "dir", "", "working `DIRECTORY` of the program in the guest (default /)")
 	c.Flags().StringVar(&o.user, "user", "", "run the program as `UID[:GID[,GROUP...]]`, in numbers (default 0:0)")
 	c.Flags().DurationVar(&o.limit, "limit", 0, "end the program after this `TIME`, with exit status 124; the VM ends in order")
+	c.Flags().StringVarP(&o.tty, "tty", "t", ttyAuto, "give the program a terminal: `yes` (-t alone), no, or auto: if there is one here")
+	c.Flags().Lookup("tty").NoOptDefVal = ttyYes
 	o.machine.addFlags(c.Flags())
 	c.Flags().SetInterspersed(false)
 	return c
@@ -72,6 +78,10 @@ func (o *runOptions) run(c *cobra.Command, args []string) error {
 		if j.spec.User, err = parseUser(o.user); err != nil {
 			return cli.Usagef("--user %s: %w", o.user, err)
 		}
+	}
+	j.tty = o.tty
+	if o.tty != ttyAuto && o.tty != ttyYes && o.tty != ttyNo {
+		return cli.Usagef("--tty %s: there are yes, no and auto", o.tty)
 	}
 	j.useTerminal()
 	if err := j.spec.Check(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"storeboot/internal/cli"
+	"storeboot/launcher/share"
 )
 
 // newCommand is the command line of launcher; each subcommand is in a file of
@@ -39,7 +40,20 @@ is none, 1 for every other failure, 2 for wrong usage.`,
 	}
 	o.machine.addFlags(c.Flags())
 	c.AddCommand(newRunCommand(), newShellCommand(), newFindCommand(), newBootCommand())
+	c.AddCommand(newPsCommand(), newLogsCommand(), newAttachCommand(), newExecCommand(), newStopCommand(),
+		newWaitCommand(), newRmCommand(), newResizeCommand())
+	c.AddCommand(newReportCommand(), newConfigCommand(), newManCommand(), newReadOnlyCommand())
+	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return readConfig(c) }
 	return c
+}
+
+// newReadOnlyCommand is how the launcher confines a daemon (see share).
+func newReadOnlyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: share.ReadOnlyCommand + " DIR PROGRAM [ARGUMENTS...]", Hidden: true, DisableFlagParsing: true,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error { return share.ExecReadOnly(args[0], args[1:]) },
+	}
 }
 
 // setUsage makes an error one of wrong usage.

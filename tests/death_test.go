@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // running is a VM whose program waits to be killed.
@@ -21,9 +22,9 @@ type running struct {
 }
 
 // startWaiting starts a VM and returns when its program has spoken.
-func (w *world) startWaiting(ctx context.Context, prog string) *running {
+func (w *world) startWaiting(ctx context.Context, args ...string) *running {
 	w.t.Helper()
-	r := &running{cmd: w.command(ctx, nil, "launcher", "run", prog, "wait")}
+	r := &running{cmd: w.command(ctx, nil, "launcher", args...)}
 	r.cmd.Stderr = &r.stderr
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -60,33 +61,74 @@ func (r *running) child(t *testing.T, name string) int {
 	return 0
 }
 
-// TestDeaths kills each process of a running VM. Nothing may be left of the
-// others (newWorld holds that), and the status must be a failure.
+// TestDeaths ends a VM in each way there is. Nothing may be left of it (newWorld
+// holds that), and the status must be true.
 func TestDeaths(t *testing.T) {
 	needVM(t)
+	signal := func(list ...syscall.Signal) func(*testing.T, *running) error {
+		return func(_ *testing.T, r *running) error {
+			var err error
+			for i, s := range list {
+				if i > 0 {
+					time.Sleep(300 * time.Millisecond)
+				}
+				err = r.cmd.Process.Signal(s)
+			}
+			return err
+		}
+	}
+	killChild := func(name string) func(*testing.T, *running) error {
+		return func(t *testing.T, r *running) error { return syscall.Kill(r.child(t, name), syscall.SIGKILL) }
+	}
+	nothing := func(*testing.T, *running) error { return nil }
+	share := []string{"--share", "etc=/etc"}
 	tests := []struct {
-		name   string
-		kill   func(t *testing.T, r *running) error
-		code   int // of the launcher, -1 if a signal ended it
-		stderr string
+		name    string
+		flags   []string
+		program string // of the guest
+		kill    func(t *testing.T, r *running) error
+		code    int // of the launcher, -1 if a signal ended it
+		stderr  string
+		usual   bool
 	}{
-		{"store daemon killed", func(t *testing.T, r *running) error {
-			return syscall.Kill(r.child(t, "virtiofsd"), syscall.SIGKILL)
-		}, 1, "virtiofsd"},
-		{"VMM killed", func(t *testing.T, r *running) error {
-			return syscall.Kill(r.child(t, "qemu"), syscall.SIGKILL)
-		}, 1, "qemu"},
-		{"launcher terminated", func(_ *testing.T, r *running) error { return r.cmd.Process.Signal(syscall.SIGTERM) }, 128 + 15, ""},
-		{"launcher interrupted", func(_ *testing.T, r *running) error { return r.cmd.Process.Signal(syscall.SIGINT) }, 128 + 2, ""},
-		{"launcher killed", func(_ *testing.T, r *running) error { return r.cmd.Process.Kill() }, -1, ""},
+		{"store daemon killed", nil, "wait", killChild("virtiofsd"), 1, "virtiofsd", true},
+		{"VMM killed", nil, "wait", killChild("qemu"), 1, "qemu", true},
+		{"share's daemon killed", share, "wait", func(t *testing.T, r *running) error {
+			for _, p := range processesWith("share0.sock") {
+				pid, err := strconv.Atoi(strings.Fields(p)[0])
+				if err == nil && !strings.Contains(p, "qemu-system") {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			return nil
+		}, 1, "virtiofsd was killed by signal 9", false},
+		{"VMM terminated", nil, "wait", func(t *testing.T, r *running) error {
+			return syscall.Kill(r.child(t, "qemu"), syscall.SIGTERM)
+		}, 1, "qemu", false},
+		{"launcher terminated", nil, "wait", signal(syscall.SIGTERM), 128 + 15, "", true},
+		{"launcher interrupted", nil, "wait", signal(syscall.SIGINT), 128 + 2, "", false},
+		{"program obeys the interrupt", nil, "obey", signal(syscall.SIGINT), 5, "", true},
+		{"program ignores the first interrupt", nil, "stubborn", signal(syscall.SIGINT, syscall.SIGINT), 128 + 2, "", true},
+		{"program ignores SIGTERM", nil, "stubborn", signal(syscall.SIGTERM), 1, "", false},
+		{"launcher hung up on", nil, "wait", signal(syscall.SIGHUP), 128 + 1, "", false},
+		{"launcher quit", nil, "wait", signal(syscall.SIGQUIT), 128 + 3, "", false},
+		{"launcher killed", nil, "wait", signal(syscall.SIGKILL), -1, "", true},
+		{"launcher killed with a share", share, "wait", signal(syscall.SIGKILL), -1, "", false},
+		{"launcher aborted", nil, "wait", signal(syscall.SIGABRT), 2, "SIGABRT", false},
+		{"launcher's crash", nil, "wait", signal(syscall.SIGSEGV), 2, "SIGSEGV", false},
+		{"guest panics", nil, "panic", nothing, 1, "kernel panic: sysrq triggered crash", true},
+		{"guest hangs", []string{"--timeout", "40s"}, "stubborn", nothing, 124, "it took longer than 40s", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			if !tt.usual && !everyVM() {
+				t.Skip("SKIP: the usual deaths stand for it; STOREBOOT_VM_TESTS=all dies this one too")
+			}
 			w := newWorld(t)
 			prog := w.addGuestProg() + "/bin/guestprog"
 			ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 			defer cancel()
-			r := w.startWaiting(ctx, prog)
+			r := w.startWaiting(ctx, append(append([]string{"run"}, tt.flags...), prog, tt.program)...)
 			if err := tt.kill(t, r); err != nil {
 				t.Fatal(err)
 			}
@@ -97,10 +139,11 @@ func TestDeaths(t *testing.T) {
 			if code := r.cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(r.stderr.String(), tt.stderr) {
 				t.Errorf("%v, want exit %d with %q; stderr %s", r.cmd.ProcessState, tt.code, tt.stderr, r.stderr.String())
 			}
-			if tt.code == -1 {
-				// What a killed launcher leaves on disk, the next one removes.
-				if r := w.run(nil, "launcher", "run", prog, "exit", "0"); r.code != 0 {
-					t.Errorf("the next launcher: %s", r)
+			if !r.cmd.ProcessState.Exited() || tt.code == 2 {
+				// What a launcher leaves on disk that is killed or crashes, the next one
+				// finds.
+				if r := w.run(nil, "launcher", "ps"); r.code != 0 || !strings.Contains(r.stderr, "whose launcher was killed") {
+					t.Errorf("launcher ps: %s", r)
 				}
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"storeboot/internal/bootproto"
+	"storeboot/launcher/rundir"
 	"storeboot/launcher/vmm"
 )
 
@@ -49,8 +50,11 @@ func DaemonCommand(c vmm.Command, fetches bool) vmm.Command {
 
 // startDaemon makes the socket in dir, already listening, and starts the store
 // daemon with it.
-func (s *spawner) startDaemon(c *Config, dir Dir, now func(bootproto.EventKind)) (*daemon, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir.socket(), Net: "unix"})
+func (s *spawner) startDaemon(c *Config, dir rundir.Dir, now func(bootproto.EventKind)) (*daemon, error) {
+	if c.Foreign != nil {
+		return s.startForeign(c, dir, now)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir.Socket(), Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("make store socket: %w", err)
 	}

@@ -22,6 +22,8 @@ type machine struct {
 	outputs []*follower
 	input   *os.File      // the FIFO of what is typed, nil for none
 	conn    *os.File      // the monitor's events
+	control *os.File      // the port for bootproto.Control, nil for none
+	agent   *os.File      // that of the guest's agent, nil for none
 	ended   chan struct{} // a token when the guest has ended
 	broken  chan error    // of an output, or the escape keys; holds one for each source
 	events  chan struct{} // closed when the monitor's events have ended
@@ -35,13 +37,20 @@ type machine struct {
 func (r *runner) startVM() error {
 	m := &r.files.Machine
 	command := r.Hypervisor.Command(m)
-	vm := &machine{ended: make(chan struct{}, 1), broken: make(chan error, 3), events: make(chan struct{})}
+	vm := &machine{ended: make(chan struct{}, 1), broken: make(chan error, 8), events: make(chan struct{})}
 	for _, c := range []vmm.Console{m.Serial, m.Program} {
 		if c.Empty() {
 			continue
 		}
 		if err := makeConsole(c.Output, c.Input); err != nil {
 			return fmt.Errorf("make console: %w", err)
+		}
+	}
+	for _, path := range []string{m.Stdout, m.Stderr} {
+		if path != "" {
+			if err := makeConsole(path, ""); err != nil {
+				return fmt.Errorf("make console: %w", err)
+			}
 		}
 	}
 	if in := m.Serial.Input + m.Program.Input; in != "" {
@@ -53,33 +62,35 @@ func (r *runner) startVM() error {
 	var theirs []*os.File
 	defer func() {
 		if r.vm == nil { // it has not started
-			closeAll(append(theirs, vm.conn, vm.input)...)
+			closeAll(append(theirs, vm.conn, vm.input, vm.control, vm.agent)...)
 		}
 	}()
-	var end *os.File
 	var err error
-	if vm.conn, end, err = socketPair("monitor"); err != nil {
-		return err
+	ours := map[vmm.Socket]**os.File{
+		vmm.SocketMonitor: &vm.conn, vmm.SocketStdin: &vm.input, vmm.SocketControl: &vm.control, vmm.SocketAgent: &vm.agent,
 	}
-	theirs = append(theirs, end)
-	if command.Stdin {
-		if vm.input, end, err = socketPair("input"); err != nil {
+	for _, s := range command.Sockets {
+		var end *os.File
+		if *ours[s], end, err = socketPair(string(s)); err != nil {
 			return err
 		}
 		theirs = append(theirs, end)
 	}
 	if r.Terminal != nil {
-		if r.restore, err = r.Terminal.raw(); err != nil {
+		if r.restore, err = r.Terminal.Raw(); err != nil {
 			return fmt.Errorf("set terminal: %w", err)
 		}
 	}
 	r.times.vmm = time.Now()
+	r.spawner.affinity = r.Affinity
 	vm.process, err = r.spawner.start(r.Hypervisor.Name(), command, nil, r.ErrOut, theirs...)
 	theirs = nil // start closes them
 	if err != nil {
 		return err
 	}
 	r.vm = vm
+	close(r.begun)
+	r.writeState()
 	go vm.monitor(r.Hypervisor)
 	serial := io.Writer(&vm.scan)
 	if r.SerialOut != nil {
@@ -89,12 +100,20 @@ func (r *runner) startVM() error {
 		return err
 	}
 	if !m.Program.Empty() {
-		if err := vm.follow(m.Program.Output, r.ProgramOut); err != nil {
+		if err := vm.follow(m.Program.Output, firstOutput{r}); err != nil {
+			return err
+		}
+	}
+	if m.Stderr != "" {
+		if err := vm.follow(m.Stdout, firstOutput{r}); err != nil {
+			return err
+		}
+		if err := vm.follow(m.Stderr, r.ProgramErr); err != nil {
 			return err
 		}
 	}
 	if vm.input != nil {
-		vm.feed(r.Input, r.Terminal != nil, command.Stdin)
+		vm.feed(r.Input, r.Terminal != nil, m.Stdin)
 	}
 	return nil
 }
@@ -164,7 +183,7 @@ func (vm *machine) follow(path string, w io.Writer) error {
 // feed types what r holds; with port its end is passed on too.
 func (vm *machine) feed(r io.Reader, terminal, port bool) {
 	if terminal {
-		r = &escape{r: r, now: time.Now}
+		r = Escape(r)
 	}
 	go func() {
 		err := feed(vm.input, r)
@@ -213,10 +232,7 @@ func (vm *machine) finish(ctx context.Context) error {
 // close ends the monitor at once, and all that belongs to it.
 func (vm *machine) close() {
 	vm.stop(0)
-	_ = vm.conn.Close()
-	if vm.input != nil {
-		_ = vm.input.Close()
-	}
+	closeAll(vm.conn, vm.input, vm.control, vm.agent)
 	for _, o := range vm.outputs {
 		o.close()
 	}

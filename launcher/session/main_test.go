@@ -176,7 +176,7 @@ func (f *fakeMonitor) Check(m *vmm.Machine) error { return m.Check() }
 func (f *fakeMonitor) BootsAgain() bool           { return f.again }
 func (f *fakeMonitor) Command(m *vmm.Machine) vmm.Command {
 	c := standIn("monitor", m.Store.Socket, m.Serial.Output, m.Program.Output, f.actions)
-	c.Monitor = true
+	c.Sockets = []vmm.Socket{vmm.SocketMonitor}
 	return c
 }
 

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"storeboot/launcher/vmm"
 )
 
@@ -22,6 +24,8 @@ import (
 type spawner struct {
 	jobs chan func()
 	done chan struct{}
+	// affinity are the processors that the next child may run on; nil for all.
+	affinity []int
 }
 
 func newSpawner() *spawner {
@@ -64,7 +68,16 @@ func (s *spawner) start(name string, c vmm.Command, out, errOut io.Writer, files
 	// A grandchild may hold standard error open.
 	p.cmd.WaitDelay = time.Second
 	started := make(chan error)
-	s.jobs <- func() { started <- p.cmd.Start() }
+	affinity := s.affinity
+	s.affinity = nil
+	s.jobs <- func() {
+		back, err := pin(affinity)
+		if err == nil {
+			err = p.cmd.Start()
+			back()
+		}
+		started <- err
+	}
 	err := <-started
 	for _, f := range files {
 		_ = f.Close()
@@ -80,6 +93,25 @@ func (s *spawner) start(name string, c vmm.Command, out, errOut io.Writer, files
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// pin lets this thread, and what it starts, run on some processors only. back
+// undoes it.
+func pin(cpus []int) (back func(), err error) {
+	if cpus == nil {
+		return func() {}, nil
+	}
+	var old, set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &old); err != nil {
+		return nil, os.NewSyscallError("sched_getaffinity", err)
+	}
+	for _, c := range cpus {
+		set.Set(c)
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("run on processors %v: %w (this host may not have them)", cpus, err)
+	}
+	return func() { _ = unix.SchedSetaffinity(0, &old) }, nil
 }
 
 // ended says whether the process has ended.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"storeboot/internal/bootproto"
+	"storeboot/launcher/timeline"
 	"storeboot/launcher/vmm"
 )
 
@@ -23,6 +24,10 @@ type Result struct {
 	Panic      string // the kernel's words, "" if it did not panic
 	Restarting bool   // the guest's kernel was told to restart
 	LastLine   string // of the kernel console
+	// Console are its last lines, if the guest did not say how it ended.
+	Console []string
+	// Timeline is where the time went.
+	Timeline *timeline.Timeline
 }
 
 // Status is the exit status that tells how the guest's work ended, with a
@@ -65,7 +70,9 @@ func (r *Result) lastWords() string {
 
 // times is when things happened.
 type times struct {
-	initrd, vmm, ended time.Time
+	began, initrd, vmm, ended time.Time
+	// output is when the program's first byte came, zero if none did.
+	output time.Time
 
 	mu     sync.Mutex
 	events []timedEvent

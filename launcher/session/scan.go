@@ -12,6 +12,9 @@ import (
 // with its mark fits.
 const maxLine = bootproto.MaxReport + 4096
 
+// maxLines is how many lines of the console are shown when something fails.
+const maxLines = 15
+
 // consoleScan reads a kernel console line by line for what tells how the guest
 // ended. It is an io.Writer that never fails.
 type consoleScan struct {
@@ -19,6 +22,7 @@ type consoleScan struct {
 	long bool // the rest of the line is dropped
 
 	last       string            // the last line with text
+	lines      []string          // the last maxLines of them
 	panic      string            // what the kernel said when it gave up
 	restarting bool              // the kernel was told to restart
 	report     *bootproto.Report // by the console mark; the last one counts
@@ -62,6 +66,10 @@ func (s *consoleScan) endLine() {
 		return
 	}
 	s.last = text
+	if len(s.lines) == maxLines {
+		s.lines = s.lines[1:]
+	}
+	s.lines = append(s.lines, text)
 	if p, ok := strings.CutPrefix(text, "Kernel panic - not syncing: "); ok && s.panic == "" {
 		s.panic = p
 	}

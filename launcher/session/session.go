@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"storeboot/internal/bootproto"
+	"storeboot/launcher/rundir"
 	"storeboot/launcher/vmm"
 )
 
@@ -30,6 +34,10 @@ type Config struct {
 	// Daemon is the store daemon; what is there already are the arguments that
 	// follow those of DaemonCommand.
 	Daemon vmm.Command
+	// Foreign is a store daemon of another make, used in place of Daemon: it is
+	// given "-l" and the path of the socket that it makes. The guest's report then
+	// comes by the kernel's console.
+	Foreign *vmm.Command
 	// Fetched is told what the store daemon fetches from binary caches; nil if it
 	// has none. What the guest needs may have to be fetched before the daemon is
 	// ready, so there is no limit of ours for that.
@@ -45,9 +53,34 @@ type Config struct {
 	// directory.
 	Machine vmm.Machine
 
+	// Name is the VM's, "" for a new one. State is what is known of it; Run adds
+	// what it learns.
+	Name  string
+	State rundir.State
+	// Keep names the files of the VM's directory that stay after its end, with its
+	// status; nil removes all of it.
+	Keep []string
+	// Begin is called once the directory is there, before anything is started, and
+	// end after the VM's end; nil for nothing.
+	Begin func(*Handle) (end func(), err error)
+	// Started is called when the guest has mounted its store; nil for nothing.
+	Started func()
+	// Signals are passed on to the guest's program, or end the system that it is;
+	// a second one ends the VM at once.
+	Signals <-chan syscall.Signal
+	// Resized tells of a new size of Terminal.
+	Resized <-chan struct{}
+	// Affinity are the host's processors that the monitor may run on; nil for all.
+	Affinity []int
+	// Helpers are started before the monitor and ended after it, such as the
+	// daemons of further shares. Each makes the socket Helper.Socket.
+	Helpers []Helper
+
 	// ProgramOut takes what the guest writes to the first virtio console; nil
-	// leaves that console out.
+	// leaves that console out. With ProgramErr standard output and error are ports
+	// of their own.
 	ProgramOut io.Writer
+	ProgramErr io.Writer
 	// SerialOut takes what the guest writes to the kernel console, nil for
 	// nowhere.
 	SerialOut io.Writer
@@ -72,19 +105,36 @@ type Files struct {
 
 // Layout completes the machine with the files in the session's directory,
 // without making anything.
-func (c *Config) Layout(d Dir) Files {
+func (c *Config) Layout(d rundir.Dir) Files {
 	m := c.Machine
-	m.Initrd = d.file("initrd")
-	m.Store.Socket = d.socket()
-	serial := vmm.Console{Output: d.file("console.out")}
+	m.Initrd = d.File("initrd")
+	m.Store.Socket = d.Socket()
+	serial := vmm.Console{Output: d.File("console.out")}
 	if c.Input != nil && c.ProgramOut == nil {
-		serial.Input = d.file("console.in")
+		serial.Input = d.File("console.in")
 	}
 	m.Serial = serial
 	if c.ProgramOut != nil {
-		m.Program = vmm.Console{Output: d.file("program.out")}
+		m.Program = vmm.Console{Output: d.File("program.out")}
 		if c.Input != nil && !m.Stdin {
-			m.Program.Input = d.file("program.in")
+			m.Program.Input = d.File("program.in")
+		}
+	}
+	if c.ProgramErr != nil {
+		m.Stdout, m.Stderr = d.File("stdout"), d.File("stderr")
+	}
+	m.API = d.File("api.sock")
+	if m.Agent && m.Vsock != nil && c.Hypervisor.BootsAgain() {
+		m.Vsock = &vmm.Vsock{CID: m.Vsock.CID, Socket: d.File("vsock.sock")}
+	}
+	m.Shares = slices.Clone(m.Shares)
+	for i := range m.Shares {
+		m.Shares[i].Socket = d.File(m.Shares[i].Socket)
+	}
+	m.Nets = slices.Clone(m.Nets)
+	for i := range m.Nets {
+		if m.Nets[i].Socket != "" {
+			m.Nets[i].Socket = d.File(m.Nets[i].Socket)
 		}
 	}
 	return Files{Machine: m, Initrd: m.Initrd}
@@ -97,23 +147,29 @@ var ErrTimeout = errors.New("the VM was not done in time")
 // failed, or is the cause of ctx's end; otherwise the result says how the
 // guest fared.
 func Run(ctx context.Context, c *Config) (result *Result, err error) {
-	r := &runner{Config: c, started: time.Now()}
-	r.dir, err = makeDir(c.Base)
+	r := &runner{Config: c, started: time.Now(), begun: make(chan struct{}), kill: make(chan struct{}, 1), helperEnded: make(chan *process, 1)}
+	r.times.began = r.started
+	r.dir, err = rundir.Make(c.Base, c.Name)
 	if err != nil {
 		return nil, err
 	}
 	r.spawner = newSpawner()
 	defer func() {
-		r.cleanUp()
+		err = r.withConsole(err)
+		r.cleanUp(result, err)
 		if err == nil {
 			r.logTimes(result)
+			result.Timeline = r.timeline(result)
 		}
 	}()
 	r.files = c.Layout(r.dir)
 	if err := c.Hypervisor.Check(&r.files.Machine); err != nil {
 		return nil, err
 	}
-	if err := r.prepare(ctx); err != nil {
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	if err := r.prepareUntil(ctx); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
@@ -128,23 +184,55 @@ func Run(ctx context.Context, c *Config) (result *Result, err error) {
 // runner is a session under way.
 type runner struct {
 	*Config
-	dir     Dir
+	dir     rundir.Dir
 	files   Files
 	spawner *spawner
 	daemon  *daemon
 	build   *process
 	vm      *machine
 	restore func() // of the terminal
+	helpers []*process
+	// helperEnded has the first of them that ended.
+	helperEnded chan *process
+	finally     func() // what Begin returned
+	handle      *Handle
+
+	begun  chan struct{} // closed when vm is set
+	kill   chan struct{} // a token when the VM is to end at once
+	asked  int           // how many Signals there were
+	events sync.Mutex    // of started
 
 	started time.Time
 	times   times
+}
+
+// prepareUntil prepares until a signal comes.
+func (r *runner) prepareUntil(parent context.Context) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case s := <-r.Signals:
+			cancel(SignalError{s})
+		case <-r.kill:
+			cancel(ErrKilled)
+		case <-done:
+		}
+	}()
+	err := r.prepare(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
 }
 
 // prepare starts the daemon and makes the initrd, at the same time, and
 // returns when both are ready. A daemon that refuses ends it at once, so that
 // no VM is started for nothing.
 func (r *runner) prepare(ctx context.Context) error {
-	d, err := r.spawner.startDaemon(r.Config, r.dir, r.times.event)
+	d, err := r.spawner.startDaemon(r.Config, r.dir, r.event)
 	if err != nil {
 		return err
 	}
@@ -162,6 +250,7 @@ func (r *runner) prepare(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.waitReady(ctx.Done(), limit) })
 	g.Go(func() error { return r.makeInitrd(ctx) })
+	g.Go(func() error { return r.startHelpers(ctx) })
 	return g.Wait()
 }
 
@@ -190,7 +279,7 @@ func (r *runner) makeInitrd(ctx context.Context) error {
 }
 
 // cleanUp leaves nothing: first the VM, then what it needs, then the files.
-func (r *runner) cleanUp() {
+func (r *runner) cleanUp(result *Result, err error) {
 	if r.vm != nil {
 		r.vm.close()
 	}
@@ -203,15 +292,22 @@ func (r *runner) cleanUp() {
 	if r.daemon != nil {
 		r.daemon.stop(daemonStay)
 	}
+	for _, h := range r.helpers {
+		h.stop(daemonStay)
+	}
 	r.spawner.close()
-	if err := r.dir.remove(); err != nil {
-		r.Log.Warn("remove session directory", "error", err)
+	if r.finally != nil {
+		r.finally()
+	}
+	if err := r.leave(result, err); err != nil {
+		r.Log.Warn("remove VM directory", "error", err)
 	}
 }
 
 // wait waits for the end of the VM, for whatever reason.
 func (r *runner) wait(ctx context.Context) (*Result, error) {
-	var timeout, stay <-chan time.Time
+	var timeout, stay, lostStay <-chan time.Time
+	var lost *process
 	if r.Timeout > 0 {
 		t := time.NewTimer(r.Timeout)
 		defer t.Stop()
@@ -219,6 +315,23 @@ func (r *runner) wait(ctx context.Context) (*Result, error) {
 	}
 	for daemonDone := r.daemon.done; ; {
 		select {
+		case s := <-r.Signals:
+			limit, err := r.pass(s)
+			if err != nil {
+				return nil, err
+			}
+			if limit > 0 {
+				stay = time.After(limit)
+			}
+		case <-r.Resized:
+			r.tellSize()
+		case <-r.kill:
+			return nil, ErrKilled
+		case p := <-r.helperEnded:
+			// It ends by itself when the monitor has gone, which is then about to end.
+			lost, lostStay = p, time.After(endStay)
+		case <-lostStay:
+			return nil, fmt.Errorf("%s %s, and the VM with it", lost.name, lost.cause())
 		case <-r.vm.done:
 			return r.finish(ctx)
 		case <-ctx.Done():
@@ -282,6 +395,9 @@ func (r *runner) finish(ctx context.Context) (*Result, error) {
 	}
 	if res.Report == nil {
 		res.Report = r.vm.scan.report
+	}
+	if res.Report == nil {
+		res.Console = r.vm.scan.lines
 	}
 	if r.vm.process.err != nil && !r.vm.killed {
 		res.VMMFailure = r.vm.cause()

@@ -54,9 +54,9 @@ func (t *Terminal) Size() (rows, columns int) {
 	return rows, columns
 }
 
-// raw passes every key to the guest. restore puts the terminal back; it may be
+// Raw passes every key to the guest. restore puts the terminal back; it may be
 // called more than once.
-func (t *Terminal) raw() (restore func(), err error) {
+func (t *Terminal) Raw() (restore func(), err error) {
 	fd := int(t.file.Fd())
 	old, err := term.MakeRaw(fd)
 	if err != nil {
@@ -75,6 +75,13 @@ const (
 
 // errEscape means that the user has pressed the escape keys.
 var errEscape = errors.New("ended by Ctrl-] three times")
+
+// Escape passes on what is typed until the escape keys, which are an error that
+// [IsEscape] knows.
+func Escape(r io.Reader) io.Reader { return &escape{r: r, now: time.Now} }
+
+// IsEscape says whether an error came of the escape keys.
+func IsEscape(err error) bool { return errors.Is(err, errEscape) }
 
 // escape looks for the escape keys in what is typed.
 type escape struct {

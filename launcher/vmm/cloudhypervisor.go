@@ -1,10 +1,14 @@
 package vmm
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"strconv"
 	"strings"
 )
@@ -29,10 +33,30 @@ func (h *CloudHypervisor) Check(m *Machine) error {
 	switch {
 	case m.Accel != KVM:
 		return fmt.Errorf("cloud-hypervisor has no accelerator %s: it needs KVM (use --vmm qemu)", m.Accel)
-	case m.Stdin || m.Serial.Input != "" || m.Program.Input != "":
+	case m.Stdin || m.Control || m.Stdout != "" || m.Stderr != "" || m.Serial.Input != "" || m.Program.Input != "":
 		return errors.New("cloud-hypervisor cannot pass on what is typed (use --vmm qemu, or </dev/null)")
 	}
+	if m.Agent && (m.Vsock == nil || m.Vsock.Socket == "") {
+		return errors.New("cloud-hypervisor connects the agent by vsock, and there is none")
+	}
+	for _, n := range m.Nets {
+		if n.Kind == NetUser {
+			return errors.New("cloud-hypervisor has no user-space network of its own (use --net passt, --net tap=, or --vmm qemu)")
+		}
+	}
+	if m.Board != "" {
+		return fmt.Errorf("cloud-hypervisor has no machine type %s: that is QEMU's (use --vmm qemu)", m.Board)
+	}
 	texts := []string{m.Store.Socket, m.Serial.Output, m.Program.Output, m.Store.Tag}
+	for _, s := range m.Shares {
+		texts = append(texts, s.Tag, s.Socket)
+	}
+	for _, n := range m.Nets {
+		texts = append(texts, n.Interface, n.Socket)
+	}
+	if m.Vsock != nil {
+		texts = append(texts, m.Vsock.Socket)
+	}
 	for _, d := range m.Disks {
 		texts = append(texts, d.Path)
 	}
@@ -49,18 +73,18 @@ func (h *CloudHypervisor) Command(m *Machine) Command {
 		"--kernel", m.Kernel,
 		"--cmdline", m.CommandLine,
 		"--cpus", "boot=" + strconv.Itoa(m.CPUs),
-		// Shared, since the store daemon reads and writes the guest's memory.
-		// That excludes mergeable=on.
-		"--memory", "size=" + m.Memory.String() + ",shared=on",
-		"--fs", "tag=" + m.Store.Tag + ",socket=" + m.Store.Socket +
-			",num_queues=" + strconv.Itoa(m.Store.Queues) + ",queue_size=" + strconv.Itoa(QueueSize),
+		"--memory", chMemory(m),
 		"--serial", output(m.Serial),
 		"--console", output(m.Program),
 		"--pvpanic",
-		"--event-monitor", "fd=" + monitorFD,
+		"--event-monitor", "fd=" + strconv.Itoa(firstFD),
 	}
 	if m.Initrd != "" {
 		args = append(args, "--initramfs", m.Initrd)
+	}
+	args = append(args, "--fs", chFS(m.Store)) // one option with several values
+	for _, share := range m.Shares {
+		args = append(args, chFS(share))
 	}
 	for i, d := range m.Disks {
 		if i == 0 {
@@ -72,7 +96,47 @@ func (h *CloudHypervisor) Command(m *Machine) Command {
 		}
 		args = append(args, disk)
 	}
-	return Command{Path: h.Path, Args: args, Monitor: true}
+	for i, n := range m.Nets {
+		if i == 0 {
+			args = append(args, "--net")
+		}
+		args = append(args, chNet(n))
+	}
+	if m.Vsock != nil {
+		args = append(args, "--vsock", "cid="+strconv.FormatUint(uint64(m.Vsock.CID), 10)+",socket="+m.Vsock.Socket)
+	}
+	if m.Balloon {
+		args = append(args, "--balloon", "size=0,deflate_on_oom=on,free_page_reporting=on")
+	}
+	if m.API != "" {
+		args = append(args, "--api-socket", "path="+m.API)
+	}
+	return Command{Path: h.Path, Args: args, Sockets: []Socket{SocketMonitor}}
+}
+
+// chMemory is shared, since the store daemon reads and writes the guest's
+// memory. That excludes mergeable=on.
+func chMemory(m *Machine) string {
+	s := "size=" + m.Memory.String() + ",shared=on"
+	if m.HugePages {
+		s += ",hugepages=on"
+	}
+	if m.MaxMemory > 0 {
+		s += ",hotplug_method=virtio-mem,hotplug_size=" + (m.MaxMemory - m.Memory).String()
+	}
+	return s
+}
+
+func chFS(s Store) string {
+	return "tag=" + s.Tag + ",socket=" + s.Socket +
+		",num_queues=" + strconv.Itoa(s.Queues) + ",queue_size=" + strconv.Itoa(QueueSize)
+}
+
+func chNet(n Net) string {
+	if n.Kind == NetPasst {
+		return "vhost_user=on,socket=" + n.Socket + ",mac=" + n.MAC
+	}
+	return "tap=" + n.Interface + ",mac=" + n.MAC
 }
 
 func output(c Console) string {
@@ -113,4 +177,58 @@ func (h *CloudHypervisor) Monitor(conn io.ReadWriter, ended func(End)) error {
 		return fmt.Errorf("cloud-hypervisor events: %w", err)
 	}
 	return nil
+}
+
+func (h *CloudHypervisor) PowerButton(_ io.Writer, m *Machine) error {
+	return h.put(m, "vm.power-button", nil)
+}
+
+func (h *CloudHypervisor) Resize(_ io.Writer, m *Machine, memory Size) error {
+	if err := checkResize(m, memory); err != nil {
+		return err
+	}
+	body := map[string]any{}
+	if m.MaxMemory > 0 {
+		body["desired_ram"] = uint64(max(memory, m.Memory))
+	}
+	if m.Balloon {
+		body["desired_balloon"] = uint64(m.Memory - min(memory, m.Memory))
+	}
+	return h.put(m, "vm.resize", body)
+}
+
+// put makes one request of the API (vmm/src/api/openapi/cloud-hypervisor.yaml).
+func (h *CloudHypervisor) put(m *Machine, what string, body any) error {
+	if m.API == "" {
+		return errors.New("cloud-hypervisor runs without its API")
+	}
+	var data []byte
+	if body != nil {
+		var err error
+		if data, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	client := http.Client{Timeout: replyLimit, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", m.API)
+		},
+	}}
+	req, err := http.NewRequest(http.MethodPut, "http://localhost/api/v1/"+what, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("cloud-hypervisor: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		return nil
+	}
+	why, _ := io.ReadAll(io.LimitReader(resp.Body, 2000))
+	return fmt.Errorf("cloud-hypervisor: %s: %s: %s", what, resp.Status, strings.TrimSpace(string(why)))
 }

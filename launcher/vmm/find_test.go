@@ -23,7 +23,7 @@ func TestFind(t *testing.T) {
 		err       string
 	}{
 		{"all there", "qemu-system-x86_64 cloud-hypervisor", true, Choice{}, false, "cloud-hypervisor kvm", ""},
-		{"all there, with input", "qemu-system-x86_64 cloud-hypervisor", true, Choice{"auto", "auto"}, true, "qemu kvm", ""},
+		{"all there, with input", "qemu-system-x86_64 cloud-hypervisor", true, Choice{"auto", "auto", "auto"}, true, "qemu kvm", ""},
 		{"useless KVM", "qemu-system-x86_64 cloud-hypervisor", false, Choice{}, false, "qemu tcg", ""},
 		{"QEMU only", "qemu-system-x86_64", true, Choice{}, false, "qemu kvm", ""},
 		{"cloud-hypervisor only", "cloud-hypervisor", true, Choice{}, true, "cloud-hypervisor kvm", ""},
@@ -35,7 +35,10 @@ func TestFind(t *testing.T) {
 		{"KVM asked for, useless", "qemu-system-x86_64", false, Choice{Accel: "kvm"}, false, "", hangs},
 		{"cloud-hypervisor asked for, missing", "qemu-system-x86_64", true, Choice{VMM: "cloud-hypervisor"}, false, "", "cloud-hypervisor is not in $PATH"},
 		{"cloud-hypervisor asked for, useless KVM", "qemu-system-x86_64 cloud-hypervisor", false, Choice{VMM: "cloud-hypervisor"}, false, "", "--accel tcg"},
-		{"cloud-hypervisor with TCG", "cloud-hypervisor", true, Choice{"cloud-hypervisor", "tcg"}, false, "", "--vmm qemu"},
+		{"cloud-hypervisor with TCG", "cloud-hypervisor", true, Choice{VMM: "cloud-hypervisor", Accel: "tcg"}, false, "", "--vmm qemu"},
+		{"microvm asked for", "qemu-system-x86_64 cloud-hypervisor", true, Choice{Machine: "microvm"}, false, "qemu kvm", ""},
+		{"microvm of cloud-hypervisor", "cloud-hypervisor", true, Choice{VMM: "cloud-hypervisor", Machine: "microvm"}, false, "", "excludes --vmm cloud-hypervisor"},
+		{"unknown machine", "", true, Choice{Machine: "pc"}, false, "", "--machine pc: there are auto, q35, microvm and virt"},
 		{"unknown VMM", "", true, Choice{VMM: "xen"}, false, "", "--vmm xen: there are auto, qemu and cloud-hypervisor"},
 		{"unknown accelerator", "", true, Choice{Accel: "magic"}, false, "", "--accel magic: there are auto, kvm and tcg"},
 	}
@@ -58,44 +61,38 @@ func TestFind(t *testing.T) {
 					return Probe{Why: hangs}
 				},
 			}
-			got, err := Find(t.Context(), h, tt.choice, tt.input)
+			need := ""
+			if tt.input {
+				need = "input"
+			}
+			got, err := Find(t.Context(), h, tt.choice, "amd64", need)
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Fatalf("error %v, want %q", err, tt.err)
 			}
 			if err == nil && got.Hypervisor.Name()+" "+string(got.Accel) != tt.want {
 				t.Errorf("%s %s, want %s", got.Hypervisor.Name(), got.Accel, tt.want)
 			}
-			if err == nil && got.Accel == TCG && tt.choice.Accel != "tcg" && got.Why == "" {
-				t.Error("does not say why KVM is not used")
+			if err == nil && got.Why == "" {
+				t.Error("does not say why")
 			}
 		})
 	}
 }
 
-// TestFindForeign holds that guests of another architecture are emulated.
+// TestFindForeign holds that a guest of another architecture is translated.
 func TestFindForeign(t *testing.T) {
-	h := Host{Arch: "arm64", Foreign: true, LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil }}
-	h.Probe = func(context.Context, *QEMU) Probe { t.Error("tries KVM"); return Probe{Usable: true} }
-	got, err := Find(t.Context(), h, Choice{}, false)
-	if err != nil || got.Hypervisor.Name() != "qemu" || got.Accel != TCG || !strings.Contains(got.Why, "arm64") {
+	h := Host{
+		Arch:     "amd64",
+		LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil },
+		Probe:    func(context.Context, *QEMU) Probe { t.Error("KVM is tried"); return Probe{} },
+	}
+	got, err := Find(t.Context(), h, Choice{}, "arm64", "")
+	if err != nil || got.Accel != TCG || got.Hypervisor.(*QEMU).Path != "/usr/bin/qemu-system-aarch64" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, c := range []Choice{{VMM: "cloud-hypervisor"}, {Accel: "kvm"}} {
-		if _, err := Find(t.Context(), h, c, false); err == nil || !strings.Contains(err.Error(), "arm64") {
-			t.Errorf("%+v: %v", c, err)
-		}
+	if _, err := Find(t.Context(), h, Choice{Accel: "kvm"}, "arm64", ""); err == nil || !strings.Contains(err.Error(), "KVM runs no guests of arm64") {
+		t.Errorf("with KVM: %v", err)
 	}
-	h.LookPath = func(name string) (string, error) { return "/usr/bin/" + name, errIf(name != "cloud-hypervisor") }
-	if _, err := Find(t.Context(), h, Choice{}, false); err == nil || !strings.Contains(err.Error(), "qemu-system-arm") {
-		t.Errorf("cloud-hypervisor alone: %v", err)
-	}
-}
-
-func errIf(missing bool) error {
-	if missing {
-		return exec.ErrNotFound
-	}
-	return nil
 }
 
 // TestTry boots the trial firmware by translation, where it has to work, and

@@ -1,22 +1,34 @@
 package vmm
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 )
 
 // Command is a process to start.
 type Command struct {
 	Path string
 	Args []string // without the program's name
-	// Monitor says that descriptor 3 has to be one end of a connected unix
-	// stream socket, whose other end goes to [Hypervisor.Monitor].
-	Monitor bool
-	// Stdin says the same of descriptor 4: what is written to the other end is
-	// the guest's program's to read, and its end is the input's.
-	Stdin bool
+	// Sockets are connected unix stream sockets that the process gets as its
+	// descriptors from 3 on.
+	Sockets []Socket
 }
+
+// Socket says what the launcher's end of a socket is for.
+type Socket string
+
+const (
+	SocketMonitor Socket = "monitor" // for [Hypervisor.Monitor]
+	SocketStdin   Socket = "stdin"   // the program's input, and its end
+	SocketControl Socket = "control" // for lines of bootproto.Control
+	SocketAgent   Socket = "agent"   // for frames of bootproto
+)
+
+// Words are the program and its arguments.
+func (c Command) Words() []string { return append([]string{c.Path}, c.Args...) }
 
 // String is the command as a shell takes it.
 func (c Command) String() string {
@@ -55,14 +67,33 @@ type Hypervisor interface {
 	// says that the guest has ended: the last one counts. It writes to conn
 	// only to begin the conversation.
 	Monitor(conn io.ReadWriter, ended func(End)) error
+	// PowerButton presses the guest's: it is asked to power off. conn is that of
+	// Monitor, which runs.
+	PowerButton(conn io.Writer, m *Machine) error
+	// Resize gives the guest that much memory: more than Machine.Memory by
+	// virtio-mem, less by its balloon. The guest does it in its own time.
+	Resize(conn io.Writer, m *Machine, memory Size) error
 }
 
-// monitorFD is the descriptor of Command.Monitor in the monitor's process: the
-// first after the standard three.
-const monitorFD = "3"
+// replyLimit is how long a monitor may take to answer.
+const replyLimit = 10 * time.Second
 
-// stdinFD is that of Command.Stdin.
-const stdinFD = "4"
+// checkResize says whether m has the device that the change needs.
+func checkResize(m *Machine, memory Size) error {
+	switch {
+	case memory > m.Memory && memory > m.MaxMemory:
+		return fmt.Errorf("the guest can have %s at most: it was started without a larger --max-memory", max(m.Memory, m.MaxMemory))
+	case memory < m.Memory && !m.Balloon:
+		return fmt.Errorf("the guest cannot give back any of its %s: it was started without --balloon", m.Memory)
+	case memory > m.Memory && (memory-m.Memory)%virtioMemBlock != 0:
+		return fmt.Errorf("memory of %s: want %s and a multiple of %s", memory, m.Memory, Size(virtioMemBlock))
+	}
+	return memory.check()
+}
+
+// firstFD is the descriptor of the first of Command.Sockets in the monitor's
+// process: the first after the standard three.
+const firstFD = 3
 
 // maxEvent bounds one event of a monitor, in bytes.
 const maxEvent = 1 << 20

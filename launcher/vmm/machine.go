@@ -49,11 +49,84 @@ type Machine struct {
 	// leaves the device out.
 	Program Console
 	// Stdin adds a virtio-serial port named bootproto.StdinPortName, whose other
-	// end is [Command.Stdin]'s socket. It needs Program, whose device it shares.
-	Stdin bool
+	// end is a [SocketStdin]; Control likewise bootproto.ControlPortName.
+	Stdin, Control bool
+	// Stdout and Stderr are regular files that exist, whose end takes what the
+	// guest writes to the ports of these names; "" for no such port.
+	Stdout, Stderr string
 	// Disks are virtio-blk devices, /dev/vda, /dev/vdb, ... in the guest.
 	Disks []Disk
+	// Board is QEMU's machine type, "" for the usual one of the architecture.
+	Board Board
+	// Shares are further virtio-fs devices; their queues are as the store's.
+	Shares []Store
+	// Nets are network devices, eth0, eth1, ... in the guest.
+	Nets []Net
+	// Vsock is the virtio-vsock device, nil for none.
+	Vsock *Vsock
+	// Agent connects bootproto's agent: with QEMU by a virtio-serial port whose
+	// other end is a [SocketAgent], with cloud-hypervisor by Vsock.
+	Agent bool
+	// HugePages takes the memory from the host's huge pages.
+	HugePages bool
+	// MaxMemory is how much memory the guest may be given while it runs, by
+	// virtio-mem; 0 for no more than Memory.
+	MaxMemory Size
+	// Balloon adds a virtio-balloon device: the guest gives back what it does not
+	// use, and what it is told to.
+	Balloon bool
+	// API is the path of cloud-hypervisor's API socket, "" for none.
+	API string
+	// PVPanic adds the device by which the guest's kernel tells of its panic.
+	PVPanic bool
 }
+
+// Board is a machine type of QEMU.
+type Board string
+
+const (
+	Q35     Board = "q35"     // x86: PCI Express
+	MicroVM Board = "microvm" // x86: virtio-mmio, no PCI; starts sooner
+	Virt    Board = "virt"    // arm64
+)
+
+// Vsock is a virtio-vsock device.
+type Vsock struct {
+	CID    uint32 // of the guest, 3 or more
+	Socket string // cloud-hypervisor's unix socket; QEMU has the host kernel's
+}
+
+// board is m's machine type.
+func (m *Machine) board() Board {
+	switch {
+	case m.Board != "":
+		return m.Board
+	case m.Arch == "arm64":
+		return Virt
+	}
+	return Q35
+}
+
+// checkBoard says whether the architecture has the machine type, and it the
+// devices.
+func (m *Machine) checkBoard() error {
+	b := m.board()
+	switch {
+	case b != Q35 && b != MicroVM && b != Virt:
+		return fmt.Errorf("machine type %q: there are q35, microvm and virt", b)
+	case (b == Virt) != (m.Arch == "arm64"):
+		return fmt.Errorf("machine type %s is not one of %s", b, m.Arch)
+	case b == MicroVM && m.MaxMemory > m.Memory:
+		return errors.New("microvm has no memory hot-plug (use --machine q35)")
+	case b == MicroVM && len(m.Disks)+len(m.Nets)+len(m.Shares) > maxMicroVM:
+		return fmt.Errorf("microvm has room for %d disks, networks and shares together (use --machine q35)", maxMicroVM)
+	}
+	return nil
+}
+
+// maxMicroVM leaves room among microvm's 8 virtio-mmio transports for the store,
+// the consoles, the balloon and vsock.
+const maxMicroVM = 4
 
 // Disk is a raw image or a block device of the host.
 type Disk struct {
@@ -92,8 +165,6 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("%d CPUs: want 1 to %d", m.CPUs, MaxCPUs)
 	case m.Kernel == "":
 		return errors.New("no kernel")
-	case m.Stdin && m.Program.Empty():
-		return errors.New("a port for the program's input without a console for its output")
 	case len(m.CommandLine) > maxCommandLine:
 		return fmt.Errorf("kernel command line of %d bytes: the kernel takes %d", len(m.CommandLine), maxCommandLine)
 	case m.Store.Tag == "" || len(m.Store.Tag) > bootproto.MaxTag:
@@ -103,5 +174,50 @@ func (m *Machine) Check() error {
 	case m.Store.Queues < 1 || m.Store.Queues > m.CPUs:
 		return fmt.Errorf("%d store queues for %d CPUs: want 1 for each at most", m.Store.Queues, m.CPUs)
 	}
+	if err := m.checkBoard(); err != nil {
+		return err
+	}
+	if err := m.checkShares(); err != nil {
+		return err
+	}
+	if m.MaxMemory != 0 && m.MaxMemory <= m.Memory {
+		return fmt.Errorf("at most %s of memory, and %s at the start: want more at most", m.MaxMemory, m.Memory)
+	}
+	if m.MaxMemory%virtioMemBlock != 0 || m.MaxMemory != 0 && m.Memory%virtioMemBlock != 0 {
+		return fmt.Errorf("memory of %s, %s at most: want multiples of %s", m.Memory, m.MaxMemory, Size(virtioMemBlock))
+	}
+	if v := m.Vsock; v != nil && (v.CID < minCID || v.CID == 1<<32-1) {
+		return fmt.Errorf("vsock address %d: want %d or more", v.CID, minCID)
+	}
+	if m.HugePages && m.Memory%hugePage != 0 {
+		return fmt.Errorf("memory of %s: want a multiple of the huge page's %s", m.Memory, Size(hugePage))
+	}
 	return m.Memory.check()
+}
+
+const (
+	// minCID is the first vsock address of a guest (vsock(7)).
+	minCID = 3
+	// virtioMemBlock is the least that Linux takes and gives as one on x86 and
+	// arm64 with pages of 4 KiB: a memory block.
+	virtioMemBlock = 128 * mib
+	// hugePage is the size of both architectures.
+	hugePage = 2 * mib
+)
+
+// checkShares says whether the shares can be told apart.
+func (m *Machine) checkShares() error {
+	seen := map[string]bool{m.Store.Tag: true}
+	for _, s := range m.Shares {
+		switch {
+		case s.Tag == "" || len(s.Tag) > bootproto.MaxTag:
+			return fmt.Errorf("share tag %q has %d bytes: want 1 to %d", s.Tag, len(s.Tag), bootproto.MaxTag)
+		case seen[s.Tag]:
+			return fmt.Errorf("share tag %s is there twice (the store's is %s)", s.Tag, m.Store.Tag)
+		case len(s.Socket) > maxSocketPath:
+			return fmt.Errorf("socket path %s has %d bytes: %d are possible", s.Socket, len(s.Socket), maxSocketPath)
+		}
+		seen[s.Tag] = true
+	}
+	return nil
 }

@@ -39,6 +39,17 @@ func TestMachineCheck(t *testing.T) {
 		{"longest tag", func(m *Machine) { m.Store.Tag = strings.Repeat("t", 36) }, ""},
 		{"long tag", func(m *Machine) { m.Store.Tag = strings.Repeat("t", 37) }, "want 1 to 36 bytes"},
 		{"long socket", func(m *Machine) { m.Store.Socket = "/" + strings.Repeat("s", 107) }, "107 are possible"},
+		{"unknown board", func(m *Machine) { m.Board = "pc" }, "there are q35, microvm and virt"},
+		{"board of another architecture", func(m *Machine) { m.Board = Virt }, "virt is not one of amd64"},
+		{"hot-plug on microvm", func(m *Machine) { m.Board, m.MaxMemory = MicroVM, 1<<30 }, "--machine q35"},
+		{"crowded microvm", func(m *Machine) { m.Board, m.Disks = MicroVM, make([]Disk, 5) }, "room for 4"},
+		{"share twice", func(m *Machine) { m.Shares = []Store{{Tag: "a"}, {Tag: "a"}} }, "a is there twice"},
+		{"share with the store's tag", func(m *Machine) { m.Shares = []Store{{Tag: "tvix"}} }, "the store's is tvix"},
+		{"share with a long tag", func(m *Machine) { m.Shares = []Store{{Tag: strings.Repeat("t", 37)}} }, "want 1 to 36"},
+		{"less memory at most", func(m *Machine) { m.MaxMemory = 256 * mib }, "want more at most"},
+		{"odd hot-plug", func(m *Machine) { m.MaxMemory = 600 * mib }, "multiples of 128M"},
+		{"host's vsock address", func(m *Machine) { m.Vsock = &Vsock{CID: 2} }, "want 3 or more"},
+		{"odd huge pages", func(m *Machine) { m.HugePages, m.Memory = true, 65*mib }, "multiple of the huge page's 2M"},
 		{"more queues than CPUs", func(m *Machine) { m.Store.Queues = 2 }, "2 store queues for 1 CPUs"},
 	}
 	for _, tt := range tests {
@@ -75,7 +86,7 @@ func TestQEMUCommand(t *testing.T) {
 			{"-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control"},
 		}, []string{"virtconsole", "num-request-queues"}},
 		{"program console", func(m *Machine) { m.Program = Console{Output: "/p.out"} }, [][]string{
-			{"-chardev", "file,id=program,path=/p.out", "-device", "virtio-serial-pci", "-device", "virtconsole,chardev=program"},
+			{"-device", "virtio-serial-pci", "-chardev", "file,id=program,path=/p.out", "-device", "virtconsole,chardev=program"},
 		}, nil},
 		{"program console with input", func(m *Machine) { m.Program = Console{Output: "/p.out", Input: "/p.in"} }, [][]string{
 			{"-chardev", "pipe,id=program,path=/p"},
@@ -87,7 +98,42 @@ func TestQEMUCommand(t *testing.T) {
 		{"commas", func(m *Machine) { m.Store.Socket, m.Store.Tag = "/a,b/s", "t,g" }, [][]string{
 			{"-chardev", "socket,id=store,path=/a,,b/s", "-device", "vhost-user-fs-pci,chardev=store,tag=t,,g,queue-size=1024"},
 		}, nil},
-		{"arm64", func(m *Machine) { m.Arch = "arm64" }, [][]string{{"-machine", "virt,gic-version=max,memory-backend=mem"}}, []string{"q35"}},
+		{"arm64", func(m *Machine) { m.Arch = "arm64" }, [][]string{
+			{"-machine", "virt,gic-version=max,memory-backend=mem", "-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"},
+		}, []string{"q35"}},
+		{"microvm", func(m *Machine) {
+			m.Board = MicroVM
+			m.Program = Console{Output: "/p.out"}
+			m.Disks = []Disk{{Path: "/d", ReadOnly: true}}
+			m.Nets = []Net{{Kind: NetUser, MAC: "52:00:00:00:00:00"}}
+		}, [][]string{
+			{"-device", "vhost-user-fs-device,chardev=store,tag=tvix,queue-size=1024"},
+			{"-drive", "if=none,id=disk0,format=raw,file=/d,readonly=on", "-device", "virtio-blk-device,drive=disk0"},
+			{"-device", "virtio-net-device,netdev=net0,mac=52:00:00:00:00:00"},
+			{"-device", "virtio-serial-device"},
+		}, []string{"-pci"}},
+		{"memory", func(m *Machine) { m.MaxMemory, m.HugePages, m.Balloon = 2<<30, true, true }, [][]string{
+			{"-m", "512M,maxmem=2G", "-object", "memory-backend-memfd,id=mem,size=512M,share=on,hugetlb=on"},
+			{"-object", "memory-backend-memfd,id=more,size=1536M,share=on,reserve=off,hugetlb=on", "-device", "virtio-mem-pci,id=more-memory,memdev=more,requested-size=0"},
+			{"-device", "virtio-balloon-pci,free-page-reporting=on"},
+		}, nil},
+		{"networks", func(m *Machine) {
+			p, _ := ParsePort("8080:80")
+			m.Nets = []Net{{Kind: NetUser, MAC: "m0", Publish: []Port{p}}, {Kind: NetTap, MAC: "m1", Interface: "tap0"}, {Kind: NetPasst, MAC: "m2", Socket: "/s"}}
+		}, [][]string{
+			{"-netdev", "user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80", "-device", "virtio-net-pci,netdev=net0,mac=m0,romfile="},
+			{"-netdev", "tap,id=net1,ifname=tap0,script=no,downscript=no"},
+			{"-netdev", "stream,id=net2,server=off,addr.type=unix,addr.path=/s"},
+		}, nil},
+		{"shares, vsock, agent", func(m *Machine) {
+			m.Shares = []Store{{Tag: "home", Socket: "/h", Queues: 1}}
+			m.Vsock = &Vsock{CID: 7}
+			m.Agent = true
+		}, [][]string{
+			{"-chardev", "socket,id=share0,path=/h", "-device", "vhost-user-fs-pci,chardev=share0,tag=home,queue-size=1024"},
+			{"-device", "vhost-vsock-pci,guest-cid=7"},
+			{"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,fd=3", "-device", "virtserialport,chardev=agent,name=storeboot.agent"},
+		}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -98,7 +144,7 @@ func TestQEMUCommand(t *testing.T) {
 			}
 			c := q.Command(m)
 			checkArgs(t, c, tt.has, tt.hasNot)
-			if c.Path != "/usr/bin/qemu" || !c.Monitor {
+			if c.Path != "/usr/bin/qemu" || len(c.Sockets) == 0 {
 				t.Errorf("command %+v", c)
 			}
 		})
@@ -128,12 +174,30 @@ func TestCloudHypervisorCommand(t *testing.T) {
 	}, []string{"mergeable"})
 	m.Program = Console{}
 	checkArgs(t, h.Command(m), [][]string{{"--console", "off"}}, nil)
+	all := *m
+	all.Shares = []Store{{Tag: "home", Socket: "/h", Queues: 1}}
+	all.Nets = []Net{{Kind: NetTap, Interface: "tap0", MAC: "m0"}, {Kind: NetPasst, Socket: "/p", MAC: "m1"}}
+	all.Vsock, all.Agent = &Vsock{CID: 3, Socket: "/v"}, true
+	all.MaxMemory, all.HugePages, all.Balloon = 1<<30, true, true
+	if err := h.Check(&all); err != nil {
+		t.Fatal(err)
+	}
+	checkArgs(t, h.Command(&all), [][]string{
+		{"--memory", "size=512M,shared=on,hugepages=on,hotplug_method=virtio-mem,hotplug_size=512M"},
+		{"--fs", "tag=tvix,socket=/run/s/store.sock,num_queues=2,queue_size=1024", "tag=home,socket=/h,num_queues=1,queue_size=1024"},
+		{"--net", "tap=tap0,mac=m0", "vhost_user=on,socket=/p,mac=m1"},
+		{"--vsock", "cid=3,socket=/v"},
+		{"--balloon", "size=0,deflate_on_oom=on,free_page_reporting=on"},
+	}, []string{"mergeable"})
 
 	for name, change := range map[string]func(*Machine){
-		"needs KVM":   func(m *Machine) { m.Accel = TCG },
-		"store queue": func(m *Machine) { m.Store.Queues = 3 },
-		"typed":       func(m *Machine) { m.Program.Input = "/p.in" },
-		"carry":       func(m *Machine) { m.Store.Socket = "/a,b" },
+		"needs KVM":    func(m *Machine) { m.Accel = TCG },
+		"store queue":  func(m *Machine) { m.Store.Queues = 3 },
+		"by vsock":     func(m *Machine) { m.Agent = true },
+		"network of":   func(m *Machine) { m.Nets = []Net{{Kind: NetUser}} },
+		"that is QEMU": func(m *Machine) { m.Board = Q35 },
+		"typed":        func(m *Machine) { m.Program.Input = "/p.in" },
+		"carry":        func(m *Machine) { m.Store.Socket = "/a,b" },
 	} {
 		bad := *m
 		change(&bad)

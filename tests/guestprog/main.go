@@ -8,13 +8,17 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -87,6 +91,33 @@ func do(args []string) error {
 		return w.Flush()
 	case "orphans": // leave this many orphans to PID 1, and see them reaped
 		return orphans(args[1])
+	case "both": // a word to each of standard output and error
+		fmt.Println("to stdout")
+		fmt.Fprintln(os.Stderr, "to stderr")
+	case "obey": // say so, then end with status 5 at an interrupt
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, os.Interrupt)
+		fmt.Println("waiting")
+		<-c
+		os.Exit(5)
+	case "stubborn": // ignore what asks for an end
+		signal.Ignore(os.Interrupt, syscall.SIGTERM)
+		fmt.Println("waiting")
+		time.Sleep(time.Hour)
+	case "panic": // crash the kernel
+		fmt.Println("waiting")
+		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0o200)
+	case "cat": // a file
+		data, err := os.ReadFile(args[1])
+		if err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(data)
+		return err
+	case "serve": // a word to everyone who connects, at an address of eth0
+		return serve(args[1], args[2])
+	case "size": // of the terminal, now and after each change
+		return sizes()
 	case "write": // the store must refuse it
 		return os.WriteFile(args[1], []byte("x"), 0o644)
 	case "wait": // say so, then wait to be killed
@@ -96,6 +127,30 @@ func do(args []string) error {
 		return fmt.Errorf("no such thing to do: %q", what)
 	}
 	return nil
+}
+
+// sizes prints rows and columns of the terminal until they are 0 or a line is
+// typed.
+func sizes() error {
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGWINCH)
+	typed := make(chan struct{})
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		close(typed)
+	}()
+	for {
+		w, err := unix.IoctlGetWinsize(1, unix.TIOCGWINSZ)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("size %d %d\n", w.Row, w.Col)
+		select {
+		case <-changed:
+		case <-typed:
+			return nil
+		}
+	}
 }
 
 // orphans starts shells of itself that die after their parent has gone.
@@ -151,4 +206,64 @@ func mountOf(dir string) string {
 		}
 	}
 	return found
+}
+
+// serve gives eth0 the address, if it has none, and says a word to everyone who
+// connects to the port.
+func serve(address, port string) error {
+	if err := setAddress("eth0", address); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	fmt.Println("waiting")
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		_, _ = conn.Write([]byte("served\n"))
+		_ = conn.Close()
+	}
+}
+
+// setAddress is what "ip addr add" and "ip link set up" do (netdevice(7)).
+func setAddress(name, address string) error {
+	ip, mask, err := net.ParseCIDR(address)
+	if err != nil {
+		return err
+	}
+	if i, err := net.InterfaceByName(name); err != nil {
+		return err
+	} else if have, err := i.Addrs(); err == nil && len(have) > 0 {
+		return nil // by DHCP
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for _, x := range []struct {
+		request uint
+		value   net.IP
+	}{{unix.SIOCSIFADDR, ip.To4()}, {unix.SIOCSIFNETMASK, net.IP(mask.Mask)}} {
+		r, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		if err := r.SetInet4Addr(x.value); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, x.request, r); err != nil {
+			return err
+		}
+	}
+	r, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
 }

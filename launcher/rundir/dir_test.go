@@ -1,12 +1,25 @@
-package session
+package rundir
 
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
+
+// shortDir is a temporary directory whose path leaves room for a socket's.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "base")
+}
 
 func TestBase(t *testing.T) {
 	long := "/run/" + strings.Repeat("x", 100)
@@ -40,11 +53,11 @@ func TestDir(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(base, "vm-link")); err != nil {
 		t.Fatal(err)
 	}
-	a, err := makeDir(base)
+	a, err := Make(base, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := makeDir(base)
+	b, err := Make(base, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +76,7 @@ func TestDir(t *testing.T) {
 		t.Error(err)
 	}
 	for _, d := range []Dir{a, b} {
-		if err := d.remove(); err != nil {
+		if err := d.Remove(); err != nil {
 			t.Error(err)
 		}
 		if _, err := os.Stat(d.Path); !os.IsNotExist(err) {
@@ -80,15 +93,15 @@ func TestDirTogether(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 20 {
-				d, err := makeDir(base)
+				d, err := Make(base, "")
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if err := os.WriteFile(d.file("x"), nil, 0o600); err != nil {
+				if err := os.WriteFile(d.File("x"), nil, 0o600); err != nil {
 					t.Error(err)
 				}
-				if err := d.remove(); err != nil {
+				if err := d.Remove(); err != nil {
 					t.Error(err)
 				}
 			}
@@ -114,11 +127,81 @@ func TestDirRefused(t *testing.T) {
 	}
 	long := filepath.Join(filepath.Dir(open), strings.Repeat("l", 100))
 	for base, want := range map[string]string{open: "open to other users", link: "not a directory", long: "107 are possible"} {
-		if _, err := makeDir(base); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Make(base, ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", base, err, want)
 		}
 	}
 	if entries, err := os.ReadDir(long); err != nil || len(entries) != 0 {
 		t.Errorf("%d left, %v", len(entries), err)
+	}
+}
+
+// TestList holds what is listed, found and kept of VMs that run, have ended and
+// have died.
+func TestList(t *testing.T) {
+	base := shortDir(t)
+	if list, died, err := List(base); err != nil || len(list)+len(died) > 0 {
+		t.Errorf("of nothing: %v, %v, %v", list, died, err)
+	}
+	start := time.Now()
+	make1 := func(name string, after time.Duration) Dir {
+		d, err := Make(base, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Write(&State{VM: name, Started: start.Add(after)}); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	runs, ended, dies := make1("runs", 2), make1("ended", 1), make1("dies", 3)
+	if _, err := Make(base, "runs"); err == nil || !strings.Contains(err.Error(), "launcher stop runs") {
+		t.Errorf("a second of that name: %v", err)
+	}
+	at := start
+	if err := ended.Write(&State{VM: "ended", Started: start.Add(1), Ended: &at, Status: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ended.File("program.log"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ended.File("big"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := ended.End(StateFile, "program.log"); err != nil {
+		t.Fatal(err)
+	}
+	_ = dies.lock.Close()
+	list, died, err := List(base)
+	if err != nil || len(list) != 2 || list[0].Name() != "ended" || list[1].Name() != "runs" || !slices.Equal(died, []string{"dies"}) {
+		t.Fatalf("%v, %v, %v", list, died, err)
+	}
+	if list[0].Status != 3 || list[0].Ended == nil {
+		t.Errorf("ended: %+v", list[0])
+	}
+	if _, err := os.Stat(ended.File("big")); err == nil {
+		t.Error("the end keeps everything")
+	}
+	if e, err := Find(base, "run"); err != nil || e.Name() != "runs" {
+		t.Errorf("found %v, %v", e, err)
+	}
+	for _, name := range []string{"", "x", "dies"} {
+		if _, err := Find(base, name); err == nil {
+			t.Errorf("%q was found", name)
+		}
+	}
+	if err := RemoveEnded(list[1]); err == nil {
+		t.Error("a VM that runs was removed")
+	}
+	if err := RemoveEnded(list[0]); err != nil {
+		t.Error(err)
+	}
+	if err := runs.Remove(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{".", "a/b", "", "-x", "ü", strings.Repeat("x", 33)} {
+		if CheckName(name) == nil {
+			t.Errorf("%q passes", name)
+		}
 	}
 }
