@@ -35,6 +35,9 @@ func (s *Server) failure(ctx context.Context, code codes.Code, err error) error 
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
 	}
+	if errors.Is(err, castore.ErrDamaged) { // asking again would not help
+		code = codes.DataLoss
+	}
 	method, _ := grpc.Method(ctx)
 	s.o.Log.Error("call failed", "method", method, "error", err)
 	return status.Error(code, err.Error())

@@ -2,7 +2,7 @@
 // as flags and the environment give them.
 //
 //	memory:                    all: of this process alone
-//	file:///DIR                blobs: plain files, package fileblobs
+//	file:///DIR                blobs: files, package fileblobs
 //	sqlite:///FILE             directories, path infos: package sqlitestore
 //	objectstore+SCHEME://...   blobs, directories: package objectstore; SCHEME is
 //	                           file, memory, s3, gs, az, http, https, ...

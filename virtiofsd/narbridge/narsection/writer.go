@@ -19,6 +19,9 @@ const (
 	// file, so that the kernel can send it without our copying it. Opening the
 	// file a second time costs as much as copying some 10 KiB.
 	sendSize = 256 << 10
+	// proveSize is how much of a file is proved before it is sent, in bytes:
+	// what comes first need not wait for the rest.
+	proveSize = 8 << 20
 )
 
 // WriteRange writes the n bytes of the NAR that begin at off. Both have to lie
@@ -178,9 +181,6 @@ func (s *section) contents(ctx context.Context, n castore.Node) error {
 // send hands the part [off, to) of a file to the writer, and returns how much of
 // it that took; none if the file cannot be opened again.
 func (s *section) send(b castore.FileBlob, off, to uint64) (uint64, error) {
-	if err := b.Prove(int64(off), int64(to-off)); err != nil {
-		return 0, err
-	}
 	// A second open file of our own: others may read the blob's at its offset.
 	f, err := os.Open("/proc/self/fd/" + strconv.FormatUint(uint64(b.File().Fd()), 10))
 	if err != nil {
@@ -193,11 +193,21 @@ func (s *section) send(b castore.FileBlob, off, to uint64) (uint64, error) {
 	if err := s.flush(); err != nil {
 		return 0, err
 	}
-	n, err := s.readFrom.ReadFrom(&io.LimitedReader{R: f, N: int64(to - off)})
-	if err == nil && uint64(n) != to-off {
-		err = io.ErrUnexpectedEOF
+	for at := off; at < to; {
+		piece := int64(min(to-at, proveSize))
+		if err := b.Prove(int64(at), piece); err != nil {
+			return at - off, err
+		}
+		n, err := s.readFrom.ReadFrom(&io.LimitedReader{R: f, N: piece})
+		at += uint64(n)
+		if err == nil && n != piece {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return at - off, err
+		}
 	}
-	return uint64(n), err
+	return to - off, nil
 }
 
 // words writes strings of the NAR.
