@@ -283,6 +283,30 @@ func (f *FrontEnd) NegotiateBest(features uint64) (queues int, ring uint64, err 
 }
 
 // ShareMemory hands over guest memory as one table, as cloud-hypervisor does.
-func (f *FrontEnd) ShareMemory() error {
-	return f.Do(SetMemTable, append(State(1, 0), Region(0, uint64(len(f.Mem)))...), f.MemFD)
+func (f *FrontEnd) ShareMemory() error { return f.ShareRegions(1) }
+
+// ShareRegions hands over guest memory in n regions: one by one, as QEMU does, if
+// the back end offers that and there are several, else as one table.
+func (f *FrontEnd) ShareRegions(n int) error {
+	size := uint64(len(f.Mem)) / uint64(n) &^ 4095
+	table := State(uint32(n), 0)
+	var fds []int
+	for i := range uint64(n) {
+		length := size
+		if int(i) == n-1 {
+			length = uint64(len(f.Mem)) - size*i
+		}
+		region := Region(size*i, length)
+		if n > 1 && f.Protocol&ProtocolMemSlots != 0 {
+			if err := f.Do(AddMemRegion, append(U64(0), region...), f.MemFD); err != nil {
+				return err
+			}
+			continue
+		}
+		table, fds = append(table, region...), append(fds, f.MemFD)
+	}
+	if len(fds) == 0 {
+		return nil
+	}
+	return f.Do(SetMemTable, table, fds...)
 }

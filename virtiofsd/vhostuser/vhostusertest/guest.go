@@ -18,6 +18,7 @@ type GuestOptions struct {
 	QueueSize int    // descriptors, 0 for 1024
 	MaxIO     int    // largest READ in bytes, 0 for 1 MiB
 	Features  uint64 // ring features to use if offered, 0 for indirect and event index
+	Regions   int    // regions of guest memory, 0 for 1
 	Inflight  bool   // have the daemon keep a record of the requests in flight
 }
 
@@ -43,6 +44,7 @@ type Guest struct {
 	Ring    uint64 // the ring features in use
 	Offered int    // queues that the daemon has
 
+	closed bool
 	record Inflight
 	slots  []slot
 	free   []int
@@ -81,7 +83,7 @@ const slotIn = 8192 // room for a request
 func NewGuest(socket string, o GuestOptions) (*Guest, error) {
 	o.defaults()
 	perSlot := slotIn + o.MaxIO + 2*4096 + 16*(o.MaxIO/4096+8)
-	f, err := Connect(socket, 4<<20+o.Depth*(perSlot+4096))
+	f, err := Connect(socket, 2*(4<<20+o.Depth*(perSlot+4096)))
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +103,11 @@ func (g *Guest) setUp() (err error) {
 	if o.Queue >= g.Offered {
 		return fmt.Errorf("queue %d: the daemon has %d", o.Queue, g.Offered)
 	}
-	if err := g.ShareMemory(); err != nil {
+	if err := g.ShareRegions(max(1, o.Regions)); err != nil {
 		return err
+	}
+	if o.Regions > 1 { // a region ends within a buffer of the first slot
+		g.Alloc(len(g.Mem)/2-o.MaxIO/2-int(g.alloc), 1)
 	}
 	for range o.Depth {
 		g.slots = append(g.slots, slot{
@@ -152,6 +157,10 @@ func Mount(socket string, o GuestOptions) (*Guest, error) {
 
 // Close ends the connection, as a VMM that is killed does.
 func (g *Guest) Close() {
+	if g.closed {
+		return
+	}
+	g.closed = true
 	g.FrontEnd.Close()
 	if g.Q != nil {
 		g.Q.Close()

@@ -75,6 +75,13 @@ func (q *Queue) SetAddresses(log bool) error {
 	return q.front.Do(SetVringAddr, binary.LittleEndian.AppendUint64(addr, GuestBase+q.Used))
 }
 
+// Clear makes the rings those of a driver that starts.
+func (q *Queue) Clear() {
+	clear(q.front.Mem[q.Avail : q.Avail+6+2*uint64(q.Size)])
+	clear(q.front.Mem[q.Used : q.Used+6+8*uint64(q.Size)])
+	q.availIdx, q.flushed, q.usedIdx = 0, 0, 0
+}
+
 // Stop takes the queue back and returns the base that the back end says.
 func (q *Queue) Stop() (base int, err error) {
 	i := uint32(q.Index)
