@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +16,7 @@ import (
 // and waits until the socket is there.
 func startProcess(t *testing.T, cmd *exec.Cmd, socket string) {
 	t.Helper()
-	var out bytes.Buffer
+	var out tail
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -28,7 +27,10 @@ func startProcess(t *testing.T, cmd *exec.Cmd, socket string) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case err := <-ended:
+			if err != nil || strings.Contains(string(out.b), "panic") {
+				t.Errorf("%s: %v: %s", cmd.Path, err, out.b)
+			}
 		case <-time.After(30 * time.Second):
 			t.Errorf("%s does not end", cmd.Path)
 			_ = cmd.Process.Kill()
@@ -42,13 +44,24 @@ func startProcess(t *testing.T, cmd *exec.Cmd, socket string) {
 		select {
 		case err := <-ended:
 			ended <- err
-			t.Fatalf("%s ended: %v: %s", cmd.Path, err, &out)
+			t.Fatalf("%s ended: %v: %s", cmd.Path, err, out.b)
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen: %s", cmd.Path, &out)
+			t.Fatalf("%s does not listen", cmd.Path)
 		}
 	}
+}
+
+// tail keeps the end of what a process prints. It is read when that has ended.
+type tail struct{ b []byte }
+
+func (w *tail) Write(p []byte) (int, error) {
+	w.b = append(w.b, p...)
+	if extra := len(w.b) - 64<<10; extra > 0 {
+		w.b = append(w.b[:0], w.b[extra:]...)
+	}
+	return len(p), nil
 }
 
 // fixture is a directory with the suite's tree.
