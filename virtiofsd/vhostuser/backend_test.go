@@ -485,7 +485,7 @@ func FuzzMessages(f *testing.F) {
 			_ = theirs.CloseWrite()
 		}()
 		go func() { _, _ = bytes.NewBuffer(nil).ReadFrom(theirs) }()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = vhostuser.NewBackend(ours, vhostuser.Device{Queues: 2, Handle: echo}, slog.New(slog.DiscardHandler)).Serve(ctx)
 		if ctx.Err() != nil {

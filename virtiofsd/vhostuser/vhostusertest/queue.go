@@ -175,6 +175,9 @@ func (q *Queue) Answers() int {
 	return int(uint16(atomic.LoadUint32(q.word(q.Used))>>16) - q.usedIdx)
 }
 
+// ErrNoAnswer is what Wait returns when its limit is over.
+var ErrNoAnswer = errors.New("no answer and no interrupt")
+
 // Wait waits for the next used entry and returns it. It sleeps until the back
 // end interrupts; that it forgets to is found out.
 func (q *Queue) Wait() (head int, written int, err error) {
@@ -194,7 +197,7 @@ func (q *Queue) Wait() (head int, written int, err error) {
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return 0, 0, fmt.Errorf("queue %d: no answer and no interrupt within %v", q.Index, q.front.Limit)
+			return 0, 0, fmt.Errorf("queue %d: %w within %v", q.Index, ErrNoAnswer, q.front.Limit)
 		}
 		p := []unix.PollFd{{Fd: int32(q.Call), Events: unix.POLLIN}}
 		if n, err := unix.Poll(p, int(left.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {
