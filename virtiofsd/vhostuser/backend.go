@@ -49,7 +49,8 @@ type Backend struct {
 	conn   *net.UnixConn
 	device Device
 	log    *slog.Logger
-	ctx    context.Context // of the connection
+	ctx    context.Context // of the requests
+	ending context.Context // of the connection
 
 	features uint64
 	protocol uint64
@@ -85,7 +86,10 @@ func NewBackend(conn *net.UnixConn, device Device, log *slog.Logger) *Backend {
 func (b *Backend) Serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = b.conn.Close() })()
 	var gone context.CancelFunc
-	b.ctx, gone = context.WithCancel(ctx)
+	// Requests are cancelled by close, after their loops were told that what comes
+	// then is no answer.
+	b.ending = ctx
+	b.ctx, gone = context.WithCancel(context.WithoutCancel(ctx))
 	b.monitor.start()
 	defer b.close(gone)
 	for {

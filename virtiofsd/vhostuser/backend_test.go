@@ -35,6 +35,7 @@ func echo(r *vhostuser.Request) int {
 type daemon struct {
 	path string
 	ends chan error
+	stop func()
 }
 
 func startDaemon(t testing.TB, handle vhostuser.Handler) *daemon {
@@ -62,11 +63,12 @@ func startDevice(t testing.TB, device vhostuser.Device) *daemon {
 			})
 		}
 	})
-	t.Cleanup(func() {
+	d.stop = func() {
 		cancel()
 		_ = l.Close()
 		wg.Wait()
-	})
+	}
+	t.Cleanup(d.stop)
 	return d
 }
 
@@ -368,6 +370,19 @@ func TestHostileFrontEnds(t *testing.T) {
 		},
 		"overlapping regions": func(f *vt.FrontEnd) error {
 			return errors.Join(ready(f), f.Send(vt.AddMemRegion, 0, region(vt.GuestBase+4096, 4096, 0, 0), f.MemFD))
+		},
+		"more memory than we take": func(f *vt.FrontEnd) error {
+			fd, err := unix.MemfdCreate("huge", unix.MFD_CLOEXEC) // takes nothing
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			const n = 1 << 41
+			err = unix.Ftruncate(fd, 3*n)
+			for i := range uint64(3) {
+				err = errors.Join(err, f.Send(vt.AddMemRegion, 0, region(i*n, n, i*n, i*n), fd))
+			}
+			return err
 		},
 		"remove what is not": send(vt.RemoveMemRegion, region(1, 2, 3, 4)),
 		"memory is a pipe":   func(f *vt.FrontEnd) error { return f.Send(vt.AddMemRegion, 0, region(0, 4096, 0, 0), pipeFD(t)) },

@@ -150,7 +150,7 @@ func (b *Backend) checkDeviceState() []byte {
 	}
 	select {
 	case <-t.done:
-	case <-b.ctx.Done():
+	case <-b.ending.Done():
 	case <-time.After(b.device.drainLimit()):
 		b.log.Error("device state: the transfer does not end")
 		b.endState()

@@ -11,8 +11,13 @@ import (
 	"storeboot/virtiofsd/virtqueue"
 )
 
-// MaxMemSlots is the most memory regions of a guest that we map.
-const MaxMemSlots = 64
+const (
+	// MaxMemSlots is the most memory regions of a guest that we map.
+	MaxMemSlots = 64
+	// MaxMemory is the most memory of a guest that we map, in bytes: all
+	// connections share 128 TiB of addresses.
+	MaxMemory = 1 << 42
+)
 
 // MemoryRegion is a region as the front end describes it.
 type MemoryRegion struct {
@@ -53,8 +58,7 @@ func mapRegion(r MemoryRegion, fd int) (*mapping, error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("stat memory region: %w", err)
 	}
-	const most = 1 << 46 // the address space of a process
-	if r.Size == 0 || r.Size > most || r.Offset > most || st.Size < 0 || r.Offset+r.Size > uint64(st.Size) {
+	if r.Size == 0 || r.Size > MaxMemory || r.Offset > 1<<62 || st.Size < 0 || r.Offset+r.Size > uint64(st.Size) {
 		return nil, fmt.Errorf("memory region of %d bytes at offset %d of a file of %d bytes", r.Size, r.Offset, st.Size)
 	}
 	// In a file of huge pages only whole huge pages can be mapped; its block
@@ -83,7 +87,11 @@ type table struct {
 
 func newTable(mappings []*mapping) (*table, error) {
 	var regions []virtqueue.Region
+	total := uint64(0)
 	for _, m := range mappings {
+		if total += m.region.Size; total > MaxMemory {
+			return nil, fmt.Errorf("more than %d bytes of guest memory", uint64(MaxMemory))
+		}
 		regions = append(regions, virtqueue.Region{GuestAddr: m.region.GuestAddr, UserAddr: m.region.UserAddr, Data: m.guest})
 	}
 	memory, err := virtqueue.NewMemory(regions)

@@ -20,8 +20,17 @@ import (
 // TestInflight replaces a back end that has requests in flight by another one:
 // each is answered once, also those that the first had not taken.
 func TestInflight(t *testing.T) {
+	t.Run("connection lost", func(t *testing.T) {
+		testInflight(t, func(_ *daemon, f *vt.FrontEnd) { _ = f.Conn.Close() })
+	})
+	t.Run("daemon ends", func(t *testing.T) {
+		testInflight(t, func(d *daemon, _ *vt.FrontEnd) { d.stop() })
+	})
+}
+
+func testInflight(t *testing.T, end func(*daemon, *vt.FrontEnd)) {
 	first := newSlowDevice(true)
-	_, q := startSlow(t, first, time.Hour)
+	firstDaemon, q := startSlow(t, first, time.Hour)
 	record, err := q.f.NewInflight(5, 64)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +53,7 @@ func TestInflight(t *testing.T) {
 	for range blocked {
 		<-first.begun
 	}
-	_ = q.f.Conn.Close() // the first cancels them, which is no answer
+	end(firstDaemon, q.f) // the first cancels them, which is no answer
 	for i := range 3 {
 		q.submit(t, 20+i, fmt.Sprint("s new", i)) // to nobody
 	}

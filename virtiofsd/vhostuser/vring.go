@@ -156,6 +156,9 @@ func (v *vring) drain() {
 		v.tell(stopEmpty)
 	}
 	if !v.endsWithin(v.backend.device.drainLimit()) {
+		if v.backend.ending.Err() != nil {
+			v.tell(stopGone)
+		}
 		v.backend.log.Warn("requests are cancelled: their queue has to stop", "queue", v.index, "requests", len(v.late.heads()))
 		v.cancelRequests()
 	}
@@ -196,7 +199,7 @@ func (v *vring) endsWithin(limit time.Duration) bool {
 		return true
 	case <-t.C:
 		return false
-	case <-v.backend.ctx.Done():
+	case <-v.backend.ending.Done():
 		return false
 	}
 }
