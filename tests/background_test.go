@@ -16,6 +16,15 @@ import (
 	"github.com/creack/pty"
 )
 
+// endVM ends the VM with the test, however that fares.
+func (w *world) endVM(name string) {
+	w.t.Cleanup(func() {
+		for _, args := range [][]string{{"stop", "--kill", name}, {"rm", name}} {
+			_ = w.command(context.Background(), nil, "launcher", args...).Run()
+		}
+	})
+}
+
 // TestBackground runs a VM in the background: what is listed of it, further
 // programs in it, its logs, its end and its status.
 func TestBackground(t *testing.T) {
@@ -25,7 +34,7 @@ func TestBackground(t *testing.T) {
 	if out := w.must("launcher", "run", "--detach", "--name", "web", prog, "stubborn"); out != "web\n" {
 		t.Fatalf("--detach printed %q", out)
 	}
-	t.Cleanup(func() { w.run(nil, "launcher", "stop", "--kill", "web"); w.run(nil, "launcher", "rm", "web") })
+	w.endVM("web")
 	var vm struct {
 		Name, VMM string
 		Detached  bool
@@ -112,7 +121,7 @@ func TestAttach(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
 	name := strings.TrimSpace(w.must("launcher", "run", "-d", "-t", prog, "size"))
-	t.Cleanup(func() { w.run(nil, "launcher", "stop", "--kill", name); w.run(nil, "launcher", "rm", name) })
+	w.endVM(name)
 	session := func(expect, typed string) error {
 		cmd := w.command(ctx, nil, "launcher", "attach", name)
 		f, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 30, Cols: 90})
@@ -235,7 +244,7 @@ func TestPublish(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	_ = l.Close()
 	name := strings.TrimSpace(w.must("launcher", "run", "--detach", "--publish", port+":80", prog, "serve", "10.0.2.15/24", "80"))
-	t.Cleanup(func() { w.run(nil, "launcher", "stop", "--kill", name); w.run(nil, "launcher", "rm", name) })
+	w.endVM(name)
 	for deadline := time.Now().Add(bootLimit); ; time.Sleep(200 * time.Millisecond) {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {

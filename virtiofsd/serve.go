@@ -213,9 +213,12 @@ func (s *server) serveConn(ctx context.Context, conn *net.UnixConn) {
 	log.Debug("connected")
 	events := storefs.Events{
 		Mounted: func() { s.events.send(bootproto.Event{Kind: bootproto.EventMounted, Connection: n}) },
-		Report: func(r *bootproto.Report) {
+	}
+	if s.events != nil {
+		// Otherwise nobody would take it, and the guest's console is told.
+		events.Report = func(r *bootproto.Report) {
 			s.events.send(bootproto.Event{Kind: bootproto.EventReport, Connection: n, Report: r})
-		},
+		}
 	}
 	session := s.fs.NewSession(events, log)
 	if err := vhostuser.NewBackend(conn, session.Device(1+requestQueues), log).Serve(ctx); err != nil {

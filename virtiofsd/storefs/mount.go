@@ -246,9 +246,10 @@ func (m *mount) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut)
 	return fuse.OK
 }
 
-// Ioctl takes the exit report, from root and on the root directory alone.
+// Ioctl takes the exit report, from root and on the root directory alone, if
+// there is somebody who wants it.
 func (m *mount) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, data []byte, _ *fuse.IoctlOut, _ []byte) fuse.Status {
-	if in.NodeId != rootID || !bootproto.IsIoctlReport(in.Cmd) {
+	if in.NodeId != rootID || !bootproto.IsIoctlReport(in.Cmd) || m.report == nil {
 		return fuse.Status(syscall.ENOTTY)
 	}
 	if in.Uid != 0 {
@@ -259,8 +260,6 @@ func (m *mount) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, data []byte, _ *fuse.
 		m.fs.log.Warn("exit report of a guest is refused", "error", err)
 		return fuse.EINVAL
 	}
-	if m.report != nil {
-		m.report(r)
-	}
+	m.report(r)
 	return fuse.OK
 }
