@@ -257,21 +257,24 @@ func missingType(fstype string, err error) string {
 
 // setMachineID writes the machine's own identity as that of the system if the
 // root file system is new with every boot and nobody names one: systemd alone
-// would invent one each time.
+// would invent one each time. Where the machine has none either, a system of data
+// alone gets an empty file, as the script of stage 2 makes it: without, systemd
+// would take each boot for the first, and ask a person for what is missing.
 func (b *boot) setMachineID() {
 	if b.params.Root.Source != "" {
 		return
 	}
-	text, err := b.sys.ReadFile(newRoot + "/sys/class/dmi/id/product_uuid")
-	if err != nil {
-		return
+	text, _ := b.sys.ReadFile(newRoot + "/sys/class/dmi/id/product_uuid")
+	id := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(string(text))), "-", "") + "\n"
+	if len(id) != 32+1 || strings.Trim(id, "0123456789abcdef") != "\n" || strings.Trim(id, "0\n") == "" || strings.Trim(id, "f\n") == "" {
+		if b.system.data == nil {
+			return
+		}
+		id = ""
 	}
-	id := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(string(text))), "-", "")
-	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || strings.Trim(id, "0") == "" || strings.Trim(id, "f") == "" {
-		return
-	}
-	if err := b.mkdirAll(newRoot + "/etc"); err == nil {
-		err = b.sys.CreateFile(newRoot+"/etc/machine-id", id+"\n")
+	err := b.mkdirAll(newRoot + "/etc")
+	if err == nil {
+		err = b.sys.CreateFile(newRoot+"/etc/machine-id", id)
 	}
 	if err != nil {
 		b.log.warning("write /etc/machine-id: " + err.Error())

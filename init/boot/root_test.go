@@ -118,7 +118,14 @@ func TestMachineID(t *testing.T) {
 			t.Errorf("%q: %q", uuid, got)
 		}
 	}
-	f := withSystem(t, "init="+system+"/init root=/dev/vdb")
+	// Without one, a system whose stage 2 is data is not in its first boot either.
+	f := withSystem(t, "init="+system+"/init")
+	nixOS(f, "C")
+	Run(f)
+	if got := f.made("create"); !slices.Equal(got, []string{`create /sysroot/etc/machine-id ""`}) {
+		t.Errorf("kind C: %q", got)
+	}
+	f = withSystem(t, "init="+system+"/init root=/dev/vdb")
 	addDisk(f, "vdb", xfsDisk(""), "")
 	f.files[newRoot+"/sys/class/dmi/id/product_uuid"] = "11111111-2222-3333-4444-55555555555A\n"
 	Run(f)
