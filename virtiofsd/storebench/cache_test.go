@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/castore/castoretest"
 	"storeboot/virtiofsd/ingest"
 	"storeboot/virtiofsd/narinfo"
 )
@@ -65,7 +66,7 @@ func newCacheWorld(b *testing.B, large bool) *cacheWorld {
 			w.add(&register, i, func(p string) error {
 				err := os.MkdirAll(p+"/bin", 0o755)
 				for j, name := range []string{"bin/program", "data", "share"} {
-					err = errors.Join(err, LargeFile(filepath.Join(p, name), 6000+int64(i*3+j)))
+					err = errors.Join(err, os.WriteFile(filepath.Join(p, name), castoretest.Pattern(6000+i*3+j, uint64(i*3+j)), 0o644))
 				}
 				return err
 			})
