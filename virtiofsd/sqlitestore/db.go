@@ -17,6 +17,7 @@ import (
 
 	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/pathinfo"
+	"storeboot/virtiofsd/staging"
 )
 
 const (
@@ -208,9 +209,10 @@ func create(file string) error {
 	return lock.Sync() // lock is the directory
 }
 
-// initialize makes an empty store database.
+// initialize makes an empty store database and brings it to the disk, once:
+// nobody knows of it yet, so that its statements need not be safe one by one.
 func initialize(file string) error {
-	pool, err := connect(file)
+	pool, err := connect(file, "_pragma", "synchronous(OFF)")
 	if err != nil {
 		return err
 	}
@@ -225,7 +227,10 @@ func initialize(file string) error {
 			break
 		}
 	}
-	return errors.Join(err, pool.Close()) // the last close empties the WAL
+	if err = errors.Join(err, pool.Close()); err != nil { // the last close empties the WAL
+		return err
+	}
+	return staging.Sync(filepath.Dir(file), []string{file})
 }
 
 // Close closes the database. The services are of no more use.
