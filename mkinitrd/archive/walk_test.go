@@ -62,7 +62,7 @@ func TestWalk(t *testing.T) {
 		{"raw ones are apart", two + gz, "0/0 none d; 1/1 none e; 2/2 gzip c", ""},
 		{"raw out of place", gz + "\x00\x00" + two, "0/0 gzip c", "multiple of 4"},
 		{"junk", gz + "junk", "0/0 gzip c", fmt.Sprintf("segment 1, at byte %d: ", len(gz))},
-		{"cut", raw + zst[:len(zst)-9], "0/0 none kernel/x86/microcode/x", fmt.Sprintf("segment 1 (zstd, at byte %d)", len(raw))},
+		{"cut", raw + zst[:len(zst)/2], "0/0 none kernel/x86/microcode/x", fmt.Sprintf("segment 1 (zstd, at byte %d)", len(raw))},
 		{"cut raw", two[:len(two)-120], "0/0 none d; 1/1 none e", "unexpected EOF"},
 		{"no archive in it", "\x1f\x8b" + gz[2:10] + "\x01\x05\x00\xfa\xffhello", "", "segment 0"},
 		{"empty", "", "", "unexpected EOF"},

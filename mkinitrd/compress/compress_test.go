@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // text is some data that compresses, and some that does not.
@@ -124,6 +126,41 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
+// TestZstdLength holds that a frame of whatever length is a multiple of 4 in
+// itself, with nothing behind it.
+func TestZstdLength(t *testing.T) {
+	seen := map[int]bool{}
+	data := text(1 << 18)
+	for n := range 64 {
+		for _, d := range [][]byte{data[:n], data[:n*4000]} {
+			b := pack(t, Zstd, 0, d)
+			if len(b)%align != 0 {
+				t.Errorf("%d bytes: a frame of %d", len(d), len(b))
+			}
+			// The last block, without data, and the checksum; before it others.
+			end := len(b) - endOfFrame
+			blocks := 0
+			for ; blocks < 3 && bytes.Equal(b[end-3*blocks-3:end-3*blocks], []byte{0, 0, 0}); blocks++ {
+			}
+			seen[blocks] = true
+			if !bytes.Equal(b[end:end+3], []byte{1, 0, 0}) {
+				t.Errorf("%d bytes: the frame ends with % x", len(d), b[end:])
+			}
+			r, err := zstd.NewReader(bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if back, err := io.ReadAll(r); err != nil || !bytes.Equal(back, d) {
+				t.Errorf("%d bytes: %d came back, %v", len(d), len(back), err)
+			}
+			r.Close()
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("numbers of blocks without data: %v, want 0 to 3", seen)
+	}
+}
+
 // TestKernelLimits holds what the kernel's unpackers need of a zstd frame.
 func TestKernelLimits(t *testing.T) {
 	for _, level := range []int{1, 3, 7, 22} {
@@ -153,9 +190,12 @@ func TestAgainstTools(t *testing.T) {
 			t.Logf("SKIP: this machine lacks %s (apt-get install %s)", c, c)
 			continue
 		}
-		// The commands do not know the padding; whole they are without it.
+		packed := pack(t, c, 0, data)
+		if c == Gzip { // its padding is zero bytes, of which gzip may speak
+			packed = unpadded(t, packed)
+		}
 		cmd := exec.Command(tool, "-dc")
-		cmd.Stdin = bytes.NewReader(unpadded(t, pack(t, c, 0, data)))
+		cmd.Stdin = bytes.NewReader(packed)
 		out, err := cmd.Output()
 		if err != nil || !bytes.Equal(out, data) {
 			t.Errorf("%s -d: %d bytes, %v", c, len(out), err)

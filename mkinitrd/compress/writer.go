@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 )
 
@@ -42,11 +41,7 @@ func NewWriter(w io.Writer, c Codec, level int) (io.WriteCloser, error) {
 		z.ModTime = time.Unix(0, 0) // a zero Time would not be written as 0
 		return &writer{Writer: z, stream: z, out: count}, nil
 	case Zstd:
-		z, err := zstd.NewWriter(count,
-			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
-			zstd.WithWindowSize(maxWindow),
-			zstd.WithZeroFrames(true),
-			zstd.WithEncoderCRC(true))
+		z, err := newZstdWriter(count, level)
 		if err != nil {
 			return nil, fmt.Errorf("compress with zstd: %w", err)
 		}

@@ -26,7 +26,7 @@ type Options struct {
 }
 
 // keepVersion changes when the same entries give other bytes.
-const keepVersion = "1"
+const keepVersion = "2"
 
 // Write writes the image to w, each segment compressed by itself. The bytes do
 // not depend on the number of processors, which only decides how many segments
