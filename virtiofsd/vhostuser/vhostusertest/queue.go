@@ -20,6 +20,8 @@ type Queue struct {
 
 	front     *FrontEnd
 	event     bool
+	poll      [1]unix.PollFd
+	count     [8]byte
 	availIdx  uint16
 	flushed   uint16 // availIdx as the back end sees it
 	usedIdx   uint16
@@ -164,9 +166,12 @@ func (q *Queue) Flush() error {
 	return q.Notify()
 }
 
+// kick is what adds one to an eventfd.
+var kick = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+
 // Notify kicks whether that is wanted or not.
 func (q *Queue) Notify() error {
-	_, err := unix.Write(q.Kick, U64(1))
+	_, err := unix.Write(q.Kick, kick)
 	return err
 }
 
@@ -199,13 +204,12 @@ func (q *Queue) Wait() (head int, written int, err error) {
 		if left <= 0 {
 			return 0, 0, fmt.Errorf("queue %d: %w within %v", q.Index, ErrNoAnswer, q.front.Limit)
 		}
-		p := []unix.PollFd{{Fd: int32(q.Call), Events: unix.POLLIN}}
-		if n, err := unix.Poll(p, int(left.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {
+		q.poll[0] = unix.PollFd{Fd: int32(q.Call), Events: unix.POLLIN}
+		if n, err := unix.Poll(q.poll[:], int(left.Milliseconds())+1); err != nil && !errors.Is(err, unix.EINTR) {
 			return 0, 0, err
 		} else if n == 1 {
 			q.Interrupt++
-			var b [8]byte
-			if _, err := unix.Read(q.Call, b[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
+			if _, err := unix.Read(q.Call, q.count[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
 				return 0, 0, err
 			}
 		}
