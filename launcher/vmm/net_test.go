@@ -46,3 +46,20 @@ func TestParsePort(t *testing.T) {
 		}
 	}
 }
+
+// FuzzNet holds that what is accepted can be written as options.
+func FuzzNet(f *testing.F) {
+	for _, s := range []string{"user", "tap=tap0,mac=52:54:00:12:34:56", "8080:80/udp", "0.0.0.0:1:2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if n, err := ParseNet(s); err == nil && n.Kind == NetTap && n.Interface == "" {
+			t.Errorf("%q: a tap without a name", s)
+		}
+		if p, err := ParsePort(s); err == nil {
+			if p.Host == 0 || p.Guest == 0 || strings.ContainsAny(p.qemu(), ", ") {
+				t.Errorf("%q: %s", s, p.qemu())
+			}
+		}
+	})
+}
