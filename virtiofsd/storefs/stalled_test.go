@@ -3,6 +3,7 @@ package storefs
 import (
 	"context"
 	"encoding/binary"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -14,13 +15,13 @@ import (
 // stalledInfos answers for one store path only when it is let.
 type stalledInfos struct {
 	pathinfo.Service
-	path  storepath.StorePath
+	path  atomic.Pointer[storepath.StorePath]
 	begun chan struct{}
 	let   chan struct{}
 }
 
 func (s *stalledInfos) Get(ctx context.Context, hash storepath.Hash) (*pathinfo.PathInfo, error) {
-	if hash == s.path.Hash {
+	if p := s.path.Load(); p != nil && hash == p.Hash {
 		close(s.begun)
 		select {
 		case <-s.let:
@@ -43,7 +44,7 @@ func TestStalledLookup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stalled.path = p
+	stalled.path.Store(&p)
 	quick := w.find(w.add("quick", tree{"f": "contents"}) + "/f")
 
 	const head, unique = 900, 77
