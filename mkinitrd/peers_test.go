@@ -7,6 +7,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"storeboot/templates"
 )
 
 // BenchmarkPeers builds images side by side with the builders that this machine
@@ -15,7 +18,8 @@ import (
 //	go test -run XXX -bench Peers -benchtime 3x ./mkinitrd
 //
 // mkuimage is given the commands of the template shell; the others make what
-// they make, for the same kernel.
+// they make, for the same kernel. The floor is a copy of our image. cpu-ms is
+// the time of the processors, which says more than the other on a busy machine.
 func BenchmarkPeers(b *testing.B) {
 	kernels, _ := filepath.Glob("/boot/vmlinuz-*-cloud-*")
 	if len(kernels) == 0 {
@@ -34,6 +38,10 @@ func BenchmarkPeers(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	config := filepath.Join(dir, "booster.yaml")
+	if err := os.WriteFile(config, nil, 0o644); err != nil {
+		b.Fatal(err)
+	}
 	for _, peer := range []struct {
 		name string
 		args []string
@@ -42,8 +50,10 @@ func BenchmarkPeers(b *testing.B) {
 		{"mkinitrd-store-none", []string{ours, "build", "--template", "store", "--kernel", kernel, "--compression", "none", "-o", "OUT"}},
 		{"mkinitrd-shell", []string{ours, "build", "--template", "shell", "--kernel", kernel, "-o", "OUT"}},
 		{"mkinitrd-shell-none", []string{ours, "build", "--template", "shell", "--kernel", kernel, "--compression", "none", "-o", "OUT"}},
-		{"mkuimage", []string{"mkuimage", "-o", "OUT", "github.com/u-root/u-root/cmds/core/*"}},
-		{"booster", []string{"booster", "build", "--kernel-version", version, "OUT"}},
+		{"floor-store", []string{"cp", filepath.Join(dir, "mkinitrd-store"), "OUT"}},
+		{"floor-shell", []string{"cp", filepath.Join(dir, "mkinitrd-shell"), "OUT"}},
+		{"mkuimage", append([]string{"mkuimage", "-o", "OUT", "-initcmd=", "-defaultsh="}, shellCommands(b)...)},
+		{"booster", []string{"booster", "build", "--force", "--universal", "--config", config, "--kernel-version", version, "OUT"}},
 		{"dracut", []string{"dracut", "--force", "--no-hostonly", "OUT", version}},
 		{"mkinitramfs", []string{"mkinitramfs", "-o", "OUT", version}},
 	} {
@@ -56,7 +66,7 @@ func BenchmarkPeers(b *testing.B) {
 			for i := range args {
 				args[i] = strings.ReplaceAll(args[i], "OUT", out)
 			}
-			memory := int64(0)
+			memory, cpu := int64(0), time.Duration(0)
 			one := func() {
 				cmd := exec.Command(args[0], args[1:]...)
 				cmd.Env = append(os.Environ(), "STOREBOOT_SOURCE="+root)
@@ -64,8 +74,10 @@ func BenchmarkPeers(b *testing.B) {
 					b.Fatalf("%v: %s", err, said)
 				}
 				memory = max(memory, peakMemory(cmd.ProcessState))
+				cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 			}
 			one() // warm
+			cpu = 0
 			for b.Loop() {
 				one()
 			}
@@ -73,10 +85,26 @@ func BenchmarkPeers(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			b.ReportMetric(cpu.Seconds()*1000/float64(b.N), "cpu-ms/op")
 			b.ReportMetric(float64(st.Size()), "bytes")
 			b.ReportMetric(float64(memory)/1024, "MiB-peak")
 		})
 	}
+}
+
+// shellCommands are the import paths of u-root's commands in the template shell.
+func shellCommands(b *testing.B) []string {
+	t, err := templates.Builtin("shell")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var out []string
+	for _, c := range t.Commands {
+		if _, own := ownCommands[c.Name]; !own {
+			out = append(out, "github.com/u-root/u-root/cmds/core/"+c.Name)
+		}
+	}
+	return out
 }
 
 // peakMemory is how much memory the process had at most, in KiB.

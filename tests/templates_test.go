@@ -15,6 +15,20 @@ func cloudKernel(t *testing.T) string {
 	return kernels[0]
 }
 
+// TestSizeBudgets holds what the built-in templates may take, compressed and
+// without modules, which are the kernel's. More is to be a decision: the sizes
+// are some percent above those of when they were decided on.
+func TestSizeBudgets(t *testing.T) {
+	w := newWorld(t)
+	kernel := cloudKernel(t)
+	for name, budget := range map[string]string{"store": "1300K", "nixos": "1300K", "shell": "5000K"} {
+		args := []string{"build", "--template", name, "--no-modules", "--no-check", "--kernel", kernel, "--max-size", budget, "-o", filepath.Join(t.TempDir(), name)}
+		if r := w.run(nil, "mkinitrd", args...); r.code != 0 {
+			t.Errorf("%s: %s", name, r)
+		}
+	}
+}
+
 // TestTemplates boots the built-in templates that no other test boots, with
 // what only they have: a binary of this machine and its libraries, several
 // segments, hooks, the exit status of an image that says itself what to run.
