@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"storeboot/virtiofsd/substitute"
 )
@@ -197,6 +198,7 @@ func TestServeFetchesAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = w.Close()
+	defer time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() }).Stop() // then the pipe ends
 	var p substitute.Progress
 	for d := json.NewDecoder(r); p.PathsDone < 3; {
 		if err := d.Decode(&p); err != nil {

@@ -40,9 +40,7 @@ func TestOneDownloadForAllWhoAsk(t *testing.T) {
 			}
 		})
 	}
-	for asking.Load() < 64 || w.count(".zst") == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "all ask", func() bool { return asking.Load() == 64 && w.count(".zst") > 0 })
 	if _, err := store.PathInfos.Get(context.Background(), p.StorePath.Hash); !errors.Is(err, pathinfo.ErrNotFound) {
 		t.Errorf("the path is in the store before its NAR is: %v", err)
 	}
@@ -103,12 +101,12 @@ func TestPrefetchFollowsReferences(t *testing.T) {
 	if _, err := s.Get(context.Background(), all[11].StorePath.Hash); err != nil {
 		t.Fatal(err)
 	}
-	for p := s.Progress(); p.PathsDone < 12; p = s.Progress() {
-		if p.PathsFailed > 0 {
+	eventually(t, "all are fetched", func() bool {
+		if p := s.Progress(); p.PathsFailed > 0 {
 			t.Fatalf("%+v", p)
 		}
-		time.Sleep(time.Millisecond)
-	}
+		return s.Progress().PathsDone == 12
+	})
 	for _, p := range all {
 		check(t, store, p)
 	}
@@ -122,9 +120,7 @@ func TestPrefetchFollowsReferences(t *testing.T) {
 	if _, err := again.Get(context.Background(), all[11].StorePath.Hash); err != nil {
 		t.Fatal(err)
 	}
-	for again.Progress().PathsDone < 12 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "all are looked at", func() bool { return again.Progress().PathsDone == 12 })
 	if n := w.count(""); n != before {
 		t.Errorf("%d requests for what is there", n-before)
 	}
@@ -318,12 +314,17 @@ func TestCloseEndsDownloads(t *testing.T) {
 		_, err := s.Get(context.Background(), p.StorePath.Hash)
 		failed <- err
 	}()
-	<-reached
+	receive(t, "the request", reached)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-failed; err == nil {
-		t.Error("no error")
+	select {
+	case err := <-failed:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(patience):
+		t.Fatal("the download does not end")
 	}
 	if _, err := s.Get(context.Background(), p.StorePath.Hash); !errors.Is(err, errClosed) {
 		t.Errorf("after Close: %v", err)
