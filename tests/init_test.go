@@ -81,6 +81,76 @@ func TestMuchOutput(t *testing.T) {
 	}
 }
 
+// TestInitFailures holds what init says where the machine, the image or the
+// system lacks something.
+func TestInitFailures(t *testing.T) {
+	needVM(t)
+	if !everyVM() {
+		t.Skip("SKIP: init's own tests stand for it; STOREBOOT_VM_TESTS=all boots it")
+	}
+	w := newWorld(t)
+	guest := w.addGuestProg()
+	// The same program as if it were for another machine: e_machine of the ELF
+	// header is 183, AArch64.
+	text, err := os.ReadFile(filepath.Join(w.bin, "guestprog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[18], text[19] = 183, 0
+	foreign := filepath.Join(t.TempDir(), "foreign")
+	if err := os.WriteFile(foreign, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	foreign = strings.TrimSpace(w.must("virtiofsd", "import", foreign))
+	kernels, _ := filepath.Glob("/boot/vmlinuz-*-cloud-*")
+	need(t, len(kernels) > 0, "a cloud kernel in /boot (apt-get install linux-image-cloud-amd64)")
+	dir := t.TempDir()
+	poor, poorInitrd := filepath.Join(dir, "poor.yaml"), filepath.Join(dir, "initrd")
+	if err := os.WriteFile(poor, []byte("modules: [virtio_pci, virtio_console?]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.must("mkinitrd", "build", "--no-check", "--template", poor, "--kernel", kernels[0], "-o", poorInitrd)
+	// A QEMU that leaves the store's device out.
+	script := `#!/bin/sh
+PATH=` + os.Getenv("PATH") + `
+n=$#
+while [ $n -gt 0 ]; do
+	case "$1" in vhost-user-fs-*) set -- "$@" virtio-rng-pci ;; *) set -- "$@" "$1" ;; esac
+	shift
+	n=$((n - 1))
+done
+exec qemu-system-x86_64 "$@"
+`
+	if err := os.WriteFile(filepath.Join(dir, "qemu-system-x86_64"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	prog := guest + "/bin/guestprog"
+	tests := []struct {
+		name   string
+		path   string // before $PATH
+		args   []string
+		stderr string
+	}{
+		{"init that is missing", "", []string{"boot", guest + "/none"}, "init " + guest + "/none: no such file or directory"},
+		{"init that is not executable", "", []string{"boot", guest + "/bin/data"}, guest + "/bin/data: not executable"},
+		{"init of another architecture", "", []string{"boot", foreign}, "made for another architecture (machine 183 of elf.h)"},
+		{"no store", dir, []string{"run", "--vmm", "qemu", prog, "exit", "0"}, "the machine has none: the VMM does not offer the store"},
+		{"no module", "", []string{"run", "--kernel", kernels[0], "--initrd", poorInitrd, prog, "exit", "0"}, "the initrd lacks the module virtiofs"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var env []string
+			if tt.path != "" {
+				env = append(env, "PATH="+tt.path+":"+os.Getenv("PATH"))
+			}
+			r := w.run(env, "launcher", tt.args...)
+			if r.code != 1 || !strings.Contains(r.stderr, tt.stderr) {
+				t.Errorf("want exit 1 and %q: %s", tt.stderr, r)
+			}
+		})
+	}
+}
+
 // TestInitPerson sits at the terminal of a boot that stops on the way, and of
 // one that fails.
 func TestInitPerson(t *testing.T) {
