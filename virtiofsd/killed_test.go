@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/castore/castoretest"
+	"storeboot/virtiofsd/castore/fileblobs"
 )
 
 // kills is how many processes TestKilled kills before their end, of each of
@@ -200,7 +202,19 @@ func killCollections(t *testing.T, n int, store string) {
 	if got.Directories+got.Blobs+len(got.Removed) != 0 {
 		t.Errorf("the last collection left %+v", got)
 	}
-	if files, _ := filepath.Glob(store + "/blobs/??/*"); len(files) != got.KeptBlobs {
-		t.Errorf("%d blobs are left, %d are needed", len(files), got.KeptBlobs)
+	blobs, err := fileblobs.Open(store + "/blobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blobs.Close()
+	left := 0
+	for _, err := range blobs.(castore.Sweeper).Items(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		left++
+	}
+	if left != got.KeptBlobs {
+		t.Errorf("%d blobs are left, %d are needed", left, got.KeptBlobs)
 	}
 }
