@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"math"
 	"net"
 	"time"
@@ -32,6 +33,10 @@ type daemonOptions struct {
 	grace      time.Duration
 	logLevel   string
 	logJSON    bool
+	control    string
+	metrics    string
+	fs         fsFlags
+	sandbox    sandboxFlags
 }
 
 func defaultDaemonOptions() *daemonOptions {
@@ -45,10 +50,12 @@ func newDaemonCommand() *cobra.Command {
 	o := defaultDaemonOptions()
 	c := &cobra.Command{
 		Use:   "daemon",
-		Short: "Serve the store to programs over gRPC",
+		Short: "Serve the store to programs over gRPC, and to VMs",
 		Long: `daemon serves the store over gRPC, to virtiofsd and to the programs of tvix and
 snix: blobs, directories and path infos under the names of both, with health and
-reflection.
+reflection. With --control it also serves VMs over virtio-fs, any number of them
+from the same caches: 'virtiofsd socket' makes and removes their sockets while it
+runs, and the launcher takes such a daemon instead of one of its own.
 
 Whoever can connect may read and write the store: by default that are programs
 of this machine. A daemon that listens on other addresses should have a token,
@@ -78,6 +85,11 @@ SIGTERM lets calls that are under way end, for as long as --grace says.`,
 	f.IntVar(&o.maxConns, "max-connections", o.maxConns, "serve this `NUMBER` of connections at once; further ones wait")
 	f.DurationVar(&o.idle, "idle", o.idle, "end a call whose peer sends and takes nothing for this `TIME`")
 	f.DurationVar(&o.grace, "grace", o.grace, "let calls under way end for this `TIME` on SIGTERM")
+	f.StringVar(&o.control, "control", "", "take requests of 'virtiofsd socket' and 'virtiofsd serve --use-daemon' at this `PATH`, and serve VMs; auto: "+orNone(defaultControl())+", or none if that cannot be made; \"\": none")
+	f.DurationVar(&o.fs.readTimeout, "read-timeout", 2*time.Minute, "let a guest's read fail (EIO) that has waited for a store far away for this `TIME`")
+	f.StringVar(&o.metrics, "metrics", "", metricsHelp)
+	o.sandbox.add(f)
+	f.BoolVar(&o.logJSON, "log-json", false, "log lines of JSON")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` that is logged to standard error: debug, info, warn or error")
 	return c
 }
@@ -139,10 +151,56 @@ func (o *daemonOptions) run(ctx context.Context, stderr io.Writer) error {
 		return errors.Join(err, store.Close())
 	}
 	defer endProgress()
-	err = o.serveBoth(ctx, store, grpcserver.New(store.Blobs, store.Directories, store.PathInfos, options), listeners, options)
+	guests, endGuests, err := o.openGuests(ctx, store, options.Log)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	defer endGuests()
+	err = o.serveBoth(ctx, store, guests, grpcserver.New(store.Blobs, store.Directories, store.PathInfos, options), listeners, options)
 	// What was reported as stored is flushed; the rest belongs to calls that
 	// have failed or that ask for a flush and will not get one.
 	return errors.Join(err, store.Close())
+}
+
+// openGuests makes what serves VMs: nothing without a control socket.
+func (o *daemonOptions) openGuests(ctx context.Context, store *storeaddr.Store, log *slog.Logger) (guests []service, end func(), err error) {
+	l, err := listenControl(o.control, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	fs, err := o.fs.open(ctx, store, log, nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, closeControl(l))
+	}
+	table := newSocketTable(ctx, fs, store, storeName(o.addresses), log)
+	endMetrics, err := serveMetrics(o.metrics, table.views, log)
+	if err != nil {
+		fs.Close()
+		return nil, nil, errors.Join(err, closeControl(l))
+	}
+	end = func() { endMetrics(); fs.Close() }
+	if l != nil {
+		guests = append(guests, table.service(l))
+	}
+	if err := o.sandbox.enter(o.addresses, log); err != nil {
+		end()
+		return nil, nil, errors.Join(err, closeControl(l))
+	}
+	return guests, end, nil
+}
+
+func closeControl(l *net.UnixListener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
 }
 
 // serve serves until ctx is done or a listener fails, and more with it.
@@ -159,9 +217,9 @@ func (o *daemonOptions) serve(ctx context.Context, s *grpcserver.Server, listene
 }
 
 // serveBoth serves as serve does, and with --nar-bridge as a binary cache too.
-func (o *daemonOptions) serveBoth(ctx context.Context, store *storeaddr.Store, s *grpcserver.Server, listeners []net.Listener, options grpcserver.Options) error {
+func (o *daemonOptions) serveBoth(ctx context.Context, store *storeaddr.Store, guests []service, s *grpcserver.Server, listeners []net.Listener, options grpcserver.Options) error {
 	if o.narBridge == "" {
-		return o.serve(ctx, s, listeners, options)
+		return o.serve(ctx, s, listeners, options, guests...)
 	}
 	also, err := grpcserver.Listen(o.narBridge)
 	if err != nil {
@@ -178,5 +236,5 @@ func (o *daemonOptions) serveBoth(ctx context.Context, store *storeaddr.Store, s
 	if err != nil {
 		return err
 	}
-	return errors.Join(o.serve(ctx, s, listeners, options, bridge), closeBridge())
+	return errors.Join(o.serve(ctx, s, listeners, options, append(guests, bridge)...), closeBridge())
 }

@@ -31,7 +31,22 @@ func commandOf(argv0 string) *cobra.Command {
 	case narBridge, narBridgeHTTP:
 		return newDropInNarBridgeCommand(name)
 	}
-	return newCommand()
+	c := newCommand()
+	deployed(c)
+	return c
+}
+
+// deployed sets the defaults that a program has, and a command line that a test
+// runs within its own process must not have.
+func deployed(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		for flag, value := range map[string]string{"sandbox": "auto", "control": "auto"} {
+			if f := c.Flags().Lookup(flag); f != nil {
+				_ = f.Value.Set(value)
+				f.DefValue = value
+			}
+		}
+	}
 }
 
 // newDropInCommand is the command line of tvix-store or snix-store.
@@ -82,17 +97,17 @@ func newDropInImportCommand() *cobra.Command {
 	return c
 }
 
-// viewFlags are the flags of mount and virtiofs that say how the store is shown.
-type viewFlags struct{ listRoot, showXattr bool }
+// dropInView are the flags of mount and virtiofs that say how the store is shown.
+type dropInView struct{ listRoot, showXattr bool }
 
-func (v *viewFlags) add(c *cobra.Command) {
+func (v *dropInView) add(c *cobra.Command) {
 	c.Flags().BoolVarP(&v.listRoot, "list-root", "l", false, "list the store paths in the root directory (without: EPERM)")
 	c.Flags().BoolVar(&v.showXattr, "show-xattr", true, "show the digests of files and directories as extended attributes; =false saves requests")
 }
 
 // view is what the flags say, under the names that the program of that name has.
-func (v *viewFlags) view(name string) storefs.View {
-	view := storefs.View{HideRoot: !v.listRoot}
+func (v *dropInView) view(name string) *storefs.View {
+	view := &storefs.View{HideRoot: !v.listRoot}
 	switch {
 	case !v.showXattr:
 	case name == tvixStore:
@@ -106,7 +121,7 @@ func (v *viewFlags) view(name string) storefs.View {
 
 func newDropInMountCommand(name string, g *dropInGlobals) *cobra.Command {
 	o := &mountOptions{}
-	var view viewFlags
+	var view dropInView
 	var threads int
 	c := &cobra.Command{
 		Use:   "mount PATH",
@@ -150,8 +165,8 @@ func fromEnv(c *cobra.Command, variables map[string]string) error {
 }
 
 func newDropInVirtiofsCommand(name string, g *dropInGlobals) *cobra.Command {
-	o := &serveOptions{fd: -1, eventFD: -1, once: true}
-	var view viewFlags
+	o := &serveOptions{fd: -1, eventFD: -1, progressFD: -1, once: true, useDaemon: "no"}
+	var view dropInView
 	c := &cobra.Command{
 		Use:   "virtiofs SOCKET",
 		Short: "Serve the store to one VM over vhost-user virtio-fs",

@@ -284,15 +284,15 @@ func TestDropInGlobals(t *testing.T) {
 
 // TestDropInView holds what the flags of mount and virtiofs mean.
 func TestDropInView(t *testing.T) {
-	v := (&viewFlags{showXattr: true}).view("tvix-store")
+	v := (&dropInView{showXattr: true}).view("tvix-store")
 	if !v.HideRoot || v.DigestPrefix != "user.tvix.castore" || !strings.HasPrefix(v.Digest(castore.Digest{}), "b3:AAAA") {
 		t.Errorf("%+v", v)
 	}
-	v = (&viewFlags{listRoot: true, showXattr: true}).view("snix-store")
+	v = (&dropInView{listRoot: true, showXattr: true}).view("snix-store")
 	if v.HideRoot || v.DigestPrefix != "user.snix.castore" {
 		t.Errorf("%+v", v)
 	}
-	if v = (&viewFlags{}).view("snix-store"); v.DigestPrefix != "" {
+	if v = (&dropInView{}).view("snix-store"); v.DigestPrefix != "" {
 		t.Errorf("%+v", v)
 	}
 }

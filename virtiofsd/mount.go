@@ -28,7 +28,9 @@ type mountOptions struct {
 	allowOther bool
 	logLevel   string
 	logJSON    bool
-	view       storefs.View
+	metrics    string
+	fs         fsFlags
+	view       *storefs.View // instead of what fs says, unless nil
 }
 
 func newMountCommand() *cobra.Command {
@@ -54,6 +56,8 @@ answers "transport endpoint is not connected"; 'umount -l DIR' (or 'fusermount3
 	}
 	f := c.Flags()
 	o.addresses.AddReadFlags(f, true)
+	o.fs.add(f)
+	f.StringVar(&o.metrics, "metrics", "", metricsHelp)
 	f.BoolVar(&o.allowOther, "allow-other", false, "let other users see it (for others than root: user_allow_other in /etc/fuse.conf)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "least `LEVEL` that is logged to standard error: debug, info, warn or error")
 	return c
@@ -72,9 +76,15 @@ func (o *mountOptions) run(ctx context.Context, dir string, stderr io.Writer) er
 	if err != nil {
 		return fmt.Errorf("mount: %w", err)
 	}
-	fs := storefs.New(storefs.Store{Blobs: store.Blobs, Directories: store.Directories, PathInfos: store.PathInfos}, log)
-	fs.Show(o.view)
-	err = o.mount(ctx, fs, dir, log)
+	fs, err := o.fs.open(ctx, store, log, o.view)
+	if err != nil {
+		return errors.Join(fmt.Errorf("mount: %w", err), store.Close())
+	}
+	endMetrics, err := serveMetrics(o.metrics, func() []served { return []served{{dir, fs}} }, log)
+	if err == nil {
+		err = o.mount(ctx, fs, dir, log)
+		endMetrics()
+	}
 	fs.Close()
 	if err = errors.Join(err, store.Close()); err != nil {
 		return fmt.Errorf("mount: %w", err)
@@ -120,7 +130,7 @@ func (o *mountOptions) mount(ctx context.Context, fs *storefs.FS, dir string, lo
 		EnableSymlinkCaching: true,
 		Logger:               slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	})
-	if err != nil && strings.HasSuffix(err.Error(), fuse.Status(syscall.ENODEV).String()) {
+	if err != nil && (strings.HasSuffix(err.Error(), fuse.Status(syscall.ENODEV).String()) || strings.HasSuffix(err.Error(), "init: "+fuse.ENOENT.String())) {
 		log.Info("unmounted before the kernel had asked anything", "directory", dir)
 		return nil
 	}

@@ -24,6 +24,7 @@ func newCommand() *cobra.Command {
 		newMountCommand(),
 		newServeCommand(),
 		newDaemonCommand(),
+		newSocketCommand(),
 		newNarBridgeCommand(),
 	)
 	return c

@@ -15,11 +15,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"storeboot/internal/bootproto"
 	"storeboot/internal/cli"
 	"storeboot/internal/storepath"
+	"storeboot/virtiofsd/control"
 	"storeboot/virtiofsd/pathinfo"
 	"storeboot/virtiofsd/storeaddr"
 	"storeboot/virtiofsd/storefs"
@@ -38,10 +42,15 @@ type serveOptions struct {
 	progressFD   int
 	require      []string
 	once         bool
+	most         int
+	metrics      string
+	useDaemon    string
+	sandbox      sandboxFlags
 	capabilities bool
 	logLevel     string
 	logJSON      bool
-	view         storefs.View
+	fs           fsFlags
+	view         *storefs.View // instead of what fs says, unless nil
 }
 
 func newServeCommand() *cobra.Command {
@@ -54,13 +63,23 @@ their guests as a read-only virtio-fs. Any number of VMs may connect, one after
 another and at once; a VM that reboots, ends or is killed does not end the
 daemon. SIGTERM does, and removes the socket.
 
-The store's root lists the store paths; a guest mounts it at /nix/store.`,
+The store's root lists the store paths; a guest mounts it at /nix/store. With
+--closure it has these paths and what they refer to alone: one VM sees nothing of
+another's, and a guest that has seen all of it once never asks again.
+
+Inode numbers follow from what is stored: a daemon that was killed and started
+again goes on where it was, and so does the guest of a VMM that connects again.
+
+It keeps to the conventions of vhost-user back ends (--socket-path, --fd,
+--print-capabilities) and systemd's socket activation and readiness.`,
 		Example: `  virtiofsd serve --socket-path /run/store.sock
 
   qemu-system-x86_64 ... \
     -object memory-backend-memfd,id=mem,size=512M,share=on -machine memory-backend=mem \
     -chardev socket,id=store,path=/run/store.sock \
     -device vhost-user-fs-pci,chardev=store,tag=tvix,queue-size=1024
+
+  virtiofsd serve --socket-path /run/vm1.sock --closure /nix/store/HASH-system --metrics :9100
 
   cloud-hypervisor ... --memory size=512M,shared=on \
     --fs tag=tvix,socket=/run/store.sock,num_queues=1,queue_size=1024`,
@@ -71,14 +90,20 @@ The store's root lists the store paths; a guest mounts it at /nix/store.`,
 	}
 	f := c.Flags()
 	o.addresses.AddReadFlags(f, true)
+	o.fs.add(f)
 	f.StringVar(&o.socketPath, "socket-path", "", "make the listening socket at this `PATH` (mode 0600, at most 107 bytes)")
 	f.IntVar(&o.fd, "fd", -1, "take this inherited descriptor `N` for the listening socket")
 	f.IntVar(&o.eventFD, "event-fd", -1, "write events as lines of JSON to this inherited descriptor `N`: ready, connected, mounted, report, disconnected")
 	f.IntVar(&o.progressFD, "progress-fd", -1, "write what the substituters fetch as lines of JSON to this inherited descriptor `N`: pathsKnown, pathsDone, pathsFailed, bytesKnown, bytesDone, requests, active")
 	f.StringArrayVar(&o.require, "require", nil, "fail at once unless this store `PATH` is in the store (may be repeated)")
+	f.IntVar(&o.most, "max-connections", 0, "let at most `N` VMMs connect at once; 0: any number")
+	f.StringVar(&o.metrics, "metrics", "", metricsHelp)
+	f.StringVar(&o.useDaemon, "use-daemon", "no", "let a running 'virtiofsd daemon' that has the same store serve in our place, with what it has cached: `auto`, no, or the path of its control socket")
+	o.sandbox.add(f)
 	f.BoolVar(&o.once, "once", false, "end after the first VM has gone")
 	f.BoolVar(&o.capabilities, "print-capabilities", false, "print what this back end can, as JSON, and exit (vhost-user back end convention)")
 	f.StringVar(&o.logLevel, "log-level", "info", "least `LEVEL` that is logged to standard error: debug, info, warn or error")
+	f.BoolVar(&o.logJSON, "log-json", false, "log lines of JSON")
 	return c
 }
 
@@ -94,8 +119,8 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 	// go-fuse writes some of a guest's mistakes to the standard logger; a guest
 	// must not be able to fill the log.
 	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
-	if (o.socketPath == "") == (o.fd < 0) {
-		return cli.Usagef("one of --socket-path and --fd is needed")
+	if o.most < 0 {
+		return cli.Usagef("--max-connections %d: want a number", o.most)
 	}
 	events, err := openEvents(o.eventFD)
 	if err != nil {
@@ -107,6 +132,9 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 		return err
 	}
 	defer listener.Close()
+	if done, err := o.attach(ctx, listener, events, log); done || err != nil {
+		return err
+	}
 	o.addresses.Log = log
 	store, err := storeaddr.Open(ctx, o.addresses)
 	if err != nil {
@@ -121,23 +149,89 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 	if err := requirePaths(ctx, store, o.require); err != nil {
 		return err
 	}
-	fs := storefs.New(storefs.Store{Blobs: store.Blobs, Directories: store.Directories, PathInfos: store.PathInfos}, log)
-	fs.Show(o.view)
+	fs, err := o.fs.open(ctx, store, log, o.view)
+	if err != nil {
+		return err
+	}
 	defer fs.Close()
+	endMetrics, err := serveMetrics(o.metrics, func() []served { return []served{{o.socketPath, fs}} }, log)
+	if err != nil {
+		return err
+	}
+	defer endMetrics()
+	if err := o.sandbox.enter(o.addresses, log); err != nil {
+		return err
+	}
 	events.send(bootproto.Event{Kind: bootproto.EventReady})
 	if o.socketPath != "" {
 		log.Info("listening", "socket", o.socketPath)
 	}
-	s := &server{fs: fs, events: events, log: log, once: o.once}
+	notifyReady(log)
+	s := &server{fs: fs, events: events, log: log, once: o.once, most: int64(o.most)}
 	return s.run(ctx, listener)
 }
 
-// listen makes or takes over the listening socket.
-func listen(o *serveOptions) (*net.UnixListener, error) {
-	if o.fd >= 0 {
-		return vhostuser.ListenFD(o.fd)
+// notifyReady tells systemd, if that has started us, that we serve.
+func notifyReady(log *slog.Logger) {
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		log.Warn("tell systemd that the daemon is ready", "error", err)
 	}
-	return vhostuser.Listen(o.socketPath)
+}
+
+// attach lets a daemon serve in our place, if the flags say so and there is one.
+func (o *serveOptions) attach(ctx context.Context, l *net.UnixListener, events *eventWriter, log *slog.Logger) (done bool, err error) {
+	path := o.useDaemon
+	switch path {
+	case "no":
+		return false, nil
+	case "auto":
+		path = defaultControl()
+	}
+	// What is fetched is told to who started us, which a daemon does not.
+	if path == "" || o.progressFD >= 0 || o.view != nil || o.metrics != "" {
+		return false, nil
+	}
+	v := &o.fs.view
+	if _, err := v.view(); err != nil {
+		return false, err
+	}
+	return attach(ctx, path, &control.Request{
+		Op: control.OpAttach, Store: storeName(o.addresses), Require: o.require,
+		Socket: &control.Socket{
+			Path: o.socketPath, Closure: v.closure, Xattr: v.xattr, RootTTL: v.rootTTL,
+			MaxConnections: o.most, Once: o.once,
+		},
+	}, l, events, log)
+}
+
+// listen makes or takes over the listening socket: that of the flags, or the one
+// that systemd passes.
+func listen(o *serveOptions) (*net.UnixListener, error) {
+	switch {
+	case o.fd >= 0 && o.socketPath != "":
+		return nil, cli.Usagef("--socket-path and --fd: one is enough")
+	case o.fd >= 0:
+		return vhostuser.ListenFD(o.fd)
+	case o.socketPath != "":
+		return vhostuser.Listen(o.socketPath)
+	}
+	passed := activation.Files(true)
+	if len(passed) == 0 {
+		return nil, cli.Usagef("one of --socket-path and --fd is needed, or a socket of systemd's")
+	}
+	defer func() {
+		for _, f := range passed {
+			_ = f.Close()
+		}
+	}()
+	if len(passed) > 1 {
+		return nil, fmt.Errorf("systemd passes %d sockets, want one", len(passed))
+	}
+	fd, err := unix.FcntlInt(passed[0].Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socket of systemd: %w", err)
+	}
+	return vhostuser.ListenFD(fd)
 }
 
 // requirePaths fails for the first of paths that is not in the store.
@@ -168,6 +262,7 @@ type server struct {
 	events *eventWriter
 	log    *slog.Logger
 	once   bool
+	most   int64 // connections at once; 0: any number
 
 	connections atomic.Int64
 }
@@ -209,6 +304,13 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 func (s *server) serveConn(ctx context.Context, conn *net.UnixConn) {
 	n := int(s.connections.Add(1))
 	log := s.log.With("connection", n)
+	sessions := &s.fs.Stats().Sessions
+	defer sessions.Add(-1)
+	if now := sessions.Add(1); s.most > 0 && now > s.most {
+		log.Warn("refused: there are as many VMMs as may connect", "most", s.most)
+		_ = conn.Close()
+		return
+	}
 	s.events.send(bootproto.Event{Kind: bootproto.EventConnected, Connection: n})
 	log.Debug("connected")
 	events := storefs.Events{

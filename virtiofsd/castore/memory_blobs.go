@@ -54,6 +54,12 @@ type memoryBlob struct{ *bytes.Reader }
 func (b memoryBlob) Size() int64  { return b.Reader.Size() }
 func (b memoryBlob) Close() error { return nil }
 
+// ReadCached reads all of p, and says whether that was possible without waiting.
+func (b memoryBlob) ReadCached(p []byte, offset int64) bool {
+	n, _ := b.ReadAt(p, offset)
+	return n == len(p)
+}
+
 type memoryBlobWriter struct {
 	to   *memoryBlobs // nil once closed or aborted
 	data []byte

@@ -101,6 +101,33 @@ func (b *blob) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// ReadCached reads all of p if its chunks are in memory, or the blob in a
+// temporary file, and says whether they were. If not it waits for nothing, and p
+// may hold a part.
+func (b *blob) ReadCached(p []byte, off int64) bool {
+	if off < 0 || !b.proved.Load() {
+		return false
+	}
+	if b.spooled != nil {
+		n, _ := b.readSpooled(p, off)
+		return n == len(p)
+	}
+	n := 0
+	for i := sort.Search(len(b.ends), func(i int) bool { return b.ends[i] > off }); n < len(p); i++ {
+		if i == len(b.chunks) {
+			return false
+		}
+		data := b.store.cache.peek(b.chunks[i].digest)
+		if int64(len(data)) != b.chunks[i].size {
+			return false
+		}
+		b.readAhead(i)
+		start := off + int64(n) - (b.ends[i] - b.chunks[i].size)
+		n += copy(p[n:], data[start:])
+	}
+	return true
+}
+
 func (b *blob) readSpooled(p []byte, off int64) (int, error) {
 	b.mu.Lock()
 	if b.closed {

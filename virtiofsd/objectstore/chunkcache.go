@@ -53,6 +53,18 @@ func (c *chunkCache) get(ctx context.Context, d castore.Digest) ([]byte, error) 
 	}
 }
 
+// peek returns a chunk that is loaded, nil if it is not.
+func (c *chunkCache) peek(d castore.Digest) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	chunk := c.chunks[d]
+	if chunk == nil || chunk.place == nil {
+		return nil
+	}
+	c.order.MoveToFront(chunk.place)
+	return chunk.data
+}
+
 // prefetch begins to load a chunk, unless that many are on their way already.
 func (c *chunkCache) prefetch(d castore.Digest, limit int) { c.find(d, limit) }
 

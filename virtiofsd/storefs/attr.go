@@ -30,10 +30,12 @@ func mode(n castore.Node) uint32 {
 	return syscall.S_IFREG | 0o444
 }
 
-func fillAttr(a *fuse.Attr, id uint64, n castore.Node, seconds uint64) {
+// fillAttr sets the attributes of a node. The number of links is 1 for
+// directories too, by which programs know that it does not count them.
+func fillAttr(a *fuse.Attr, id uint64, n castore.Node) {
 	*a = fuse.Attr{
 		Ino: id, Mode: mode(n), Nlink: 1, Blksize: blockSize,
-		Atime: seconds, Mtime: seconds, Ctime: seconds,
+		Atime: storeTime, Mtime: storeTime, Ctime: storeTime,
 	}
 	switch n.Kind {
 	case castore.KindFile:
@@ -43,14 +45,5 @@ func fillAttr(a *fuse.Attr, id uint64, n castore.Node, seconds uint64) {
 	case castore.KindDirectory:
 		a.Size = blockSize
 	}
-	a.Blocks = (a.Size + blockSize - 1) / blockSize * (blockSize / 512)
-}
-
-// fillEntry tells the guest of an inode for as long as entry says; what an inode
-// is never changes.
-func fillEntry(out *fuse.EntryOut, i *inode, entry time.Duration) {
-	out.NodeId = i.id
-	fillAttr(&out.Attr, i.id, i.node, storeTime)
-	out.SetEntryTimeout(entry)
-	out.SetAttrTimeout(forever)
+	a.Blocks = a.Size/blockSize*(blockSize/512) + (a.Size%blockSize+blockSize-1)/blockSize*(blockSize/512)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"storeboot/virtiofsd/castore"
 )
@@ -18,10 +19,10 @@ func TestBlobCache(t *testing.T) {
 	for i := range 10 {
 		nodes = append(nodes, w.putFile(fmt.Sprint("file ", i), false))
 	}
-	c := newBlobCache(w.store.Blobs, 3)
+	c := newBlobCache(ctx, w.store.Blobs, 3, time.Minute, &Caches{})
 	var held []*openBlob
 	for _, n := range nodes[:5] {
-		b, err := c.acquire(ctx, n.Digest)
+		b, err := c.acquire(contextWaiter{ctx}, n.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,7 +36,7 @@ func TestBlobCache(t *testing.T) {
 	}
 	for range 3 {
 		for _, n := range nodes {
-			b, err := c.acquire(ctx, n.Digest)
+			b, err := c.acquire(contextWaiter{ctx}, n.Digest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,11 +46,11 @@ func TestBlobCache(t *testing.T) {
 	if len(c.open) != 3 || c.lru.Len() != 3 {
 		t.Errorf("%d open", len(c.open))
 	}
+	if _, err := c.acquire(contextWaiter{ctx}, castore.Digest{1}); !errors.Is(err, castore.ErrNotFound) {
+		t.Errorf("a missing blob: %v", err)
+	}
 	c.close()
 	if len(c.open) != 0 {
 		t.Error("not closed")
-	}
-	if _, err := c.acquire(ctx, castore.Digest{1}); !errors.Is(err, castore.ErrNotFound) {
-		t.Errorf("a missing blob: %v", err)
 	}
 }

@@ -2,8 +2,10 @@
 // the root lists the store paths, below each is its tree.
 //
 // An [FS] is the store with what is shared by all that mount it: open blobs and
-// recently used directories. A [Session] is one VMM's connection; each FUSE_INIT
-// that arrives on it begins a new mount with inode numbers of its own.
+// recently used directories, as guests are told of them. A [View] of it shows all
+// of the store or some closures alone. A [Session] is one VMM's connection, and
+// keeps nothing: inode numbers follow from the contents, so that a guest goes on
+// when the daemon starts anew, and what a guest knows takes no memory of ours.
 //
 // What a store path holds never changes, so everything but the root is valid
 // for ever in the guest's caches, names that do not exist included; the root may

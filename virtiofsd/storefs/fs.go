@@ -2,8 +2,10 @@ package storefs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"sync/atomic"
+	"sync"
+	"time"
 
 	"storeboot/internal/bootproto"
 	"storeboot/virtiofsd/castore"
@@ -27,44 +29,88 @@ type Events struct {
 	Report func(*bootproto.Report)
 }
 
+// Options are what [New] may be told. The zero value is what most want.
+type Options struct {
+	// Log is told of errors of the store. nil: nothing is.
+	Log *slog.Logger
+	// ReadTimeout is how long one request may wait for the store until it fails
+	// (EIO); 0: two minutes, after which Linux reports a task as hung.
+	ReadTimeout time.Duration
+	// DirectoryBytes bounds the directories that are kept in memory; 0: 64 MiB.
+	DirectoryBytes int
+	// OpenBlobs is how many blobs are kept open, with each one a descriptor if
+	// it is a file; 0: 512.
+	OpenBlobs int
+}
+
 // FS is a store that can be mounted by several guests at once.
 type FS struct {
-	store Store
-	blobs *blobCache
-	dirs  *dirCache
-	log   *slog.Logger
-	view  atomic.Pointer[View] // nil: the zero value
+	*shared
+	shown *shown
+	stats *Stats // of this view
 }
 
-const (
-	// openBlobs is how many blobs are kept open: with each one a descriptor.
-	openBlobs = 512
-	// directoryBytes bounds the directories that are kept in memory.
-	directoryBytes = 64 << 20
-)
-
-// New makes a file system of store.
-func New(store Store, log *slog.Logger) *FS {
-	return &FS{
-		store: store,
-		blobs: newBlobCache(store.Blobs, openBlobs),
-		dirs:  newDirCache(directoryBytes),
-		log:   log,
-	}
+// shared is what all views of a store have in common.
+type shared struct {
+	store  Store
+	blobs  *blobCache
+	dirs   *dirCache
+	trees  *treeTable
+	lister *lister
+	log    *slog.Logger
+	wait   time.Duration
+	caches *Caches
+	// asides bounds the reads that wait, and buffers are for them.
+	asides  chan struct{}
+	buffers sync.Pool
+	ctx     context.Context // done when the file system is closed
+	cancel  context.CancelFunc
 }
 
-// Close closes the blobs that are open. No session may be in use.
-func (fs *FS) Close() { fs.blobs.close() }
+// errStalled is why a request fails that has waited for the store too long.
+var errStalled = errors.New("the store did not answer in time (--read-timeout)")
 
-// directory returns a directory from the cache or the store.
-func (fs *FS) directory(ctx context.Context, d castore.Digest) (*castore.Directory, error) {
-	if dir := fs.dirs.get(d); dir != nil {
-		return dir, nil
+// New makes a file system of store, in the view that is the zero value.
+func New(store Store, o Options) *FS {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	dir, err := fs.store.Directories.Get(ctx, d)
-	if err != nil {
-		return nil, err
+	if o.ReadTimeout <= 0 {
+		o.ReadTimeout = 2 * time.Minute
 	}
-	fs.dirs.put(d, dir)
-	return dir, nil
+	if o.DirectoryBytes <= 0 {
+		o.DirectoryBytes = 64 << 20
+	}
+	if o.OpenBlobs <= 0 {
+		o.OpenBlobs = 512
+	}
+	caches := &Caches{}
+	trees := newTreeTable(store.PathInfos)
+	s := &shared{
+		store:  store,
+		trees:  trees,
+		lister: &lister{trees: trees, begin: time.Now()},
+		log:    o.Log,
+		wait:   o.ReadTimeout,
+		caches: caches,
+		asides: make(chan struct{}, maxAsides),
+	}
+	s.buffers.New = func() any { b := make([]byte, maxIO); return &b }
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.blobs = newBlobCache(s.ctx, store.Blobs, o.OpenBlobs, o.ReadTimeout, caches)
+	s.dirs = newDirCache(s.ctx, store.Directories, o.DirectoryBytes, o.ReadTimeout, caches)
+	return &FS{shared: s, shown: &shown{View: View{RootTTL: rootTTL, Digest: castore.Digest.String}}, stats: &Stats{}}
 }
+
+// Close ends what waits for the store and closes the blobs that are open. No
+// session may be in use.
+func (fs *FS) Close() {
+	fs.cancel()
+	fs.blobs.close()
+}
+
+// Stats are the requests of the guests that use this view.
+func (fs *FS) Stats() *Stats { return fs.stats }
+
+// Caches are the figures of the caches, which all views share.
+func (fs *FS) Caches() *Caches { return fs.caches }

@@ -2,264 +2,287 @@ package storefs
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"storeboot/internal/bootproto"
+	"storeboot/internal/storepath"
 	"storeboot/virtiofsd/castore"
-	"storeboot/virtiofsd/vhostuser"
+	"storeboot/virtiofsd/pathinfo"
 )
 
-// mount is the file system as one guest has mounted it, from a FUSE_INIT to the
-// next: go-fuse's RawFileSystem. What it does not define here answers ENOSYS.
+// mount is the file system as one guest, or this machine's kernel, has mounted
+// it: what requests ask, without the form in which they come. It keeps nothing
+// but a cache.
 type mount struct {
-	fuse.RawFileSystem // the default: ENOSYS
-
-	ctx     context.Context    // of the request; ends look-ups that it waits for
-	request *vhostuser.Request // nil if none of a guest's
-	fs      *FS
-	inodes  *inodeTable
-	root    *root
-	report  func(*bootproto.Report)
+	fs     *FS
+	places places
+	report func(*bootproto.Report)
 }
 
-func newMount(ctx context.Context, fs *FS, report func(*bootproto.Report)) *mount {
-	return &mount{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		ctx:           ctx, fs: fs, inodes: newInodeTable(), root: newRoot(fs.store.PathInfos), report: report,
-	}
+func newMount(fs *FS, report func(*bootproto.Report)) *mount {
+	return &mount{fs: fs, report: report}
 }
 
-// blocks is to be called before the request waits for anything but a local file:
-// others of its queue go on then.
-func (m *mount) blocks() {
-	if m.request != nil {
-		m.request.Blocks()
-	}
-}
-
-func (m *mount) String() string { return "storeboot" }
+func putU64(b []byte, v uint64) { binary.NativeEndian.PutUint64(b, v) }
 
 // broken logs an error of the store and gives the guest EIO.
-func (m *mount) broken(what string, err error) fuse.Status {
-	if m.ctx.Err() == nil {
-		m.fs.log.Error("cannot serve", "what", what, "error", err)
+func (m *mount) broken(what string, err error) syscall.Errno {
+	if errors.Is(err, errGone) || errors.Is(err, context.Canceled) {
+		return syscall.EINTR // nobody waits for the answer
 	}
-	return fuse.EIO
+	m.fs.log.Error("cannot serve", "what", what, "error", err)
+	return syscall.EIO
 }
 
-// directory returns the contents of a directory inode.
-func (m *mount) directory(id uint64) (*castore.Directory, fuse.Status) {
-	i := m.inodes.get(id)
-	switch {
-	case i == nil:
-		return nil, fuse.Status(syscall.ESTALE)
-	case i.node.Kind != castore.KindDirectory:
-		return nil, fuse.ENOTDIR
+// lookup writes the fuse_entry_out of a name in a directory. One that does not
+// exist has inode 0, which the guest may remember.
+func (m *mount) lookup(w waiter, parent uint64, name []byte, out *[entryOutSize]byte) syscall.Errno {
+	if parent == rootID {
+		return m.lookupTree(w, string(name), out)
 	}
-	dir, err := m.fs.directory(m.ctx, i.node.Digest)
-	if err != nil {
-		return nil, m.broken("directory "+i.node.Digest.String(), err)
+	d, _, errno := m.open(w, parent)
+	if errno != 0 {
+		return errno
 	}
-	return dir, fuse.OK
-}
-
-func (m *mount) Lookup(_ <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	var node castore.Node
-	var ok bool
-	ttl, missingTTL := forever, forever
-	if header.NodeId == rootID {
-		var err error
-		if node, ok, err = m.root.lookup(m.ctx, name); err != nil {
-			return m.broken("path info of "+name, err)
-		}
-		missingTTL = rootTTL
+	if i := d.lookup(name); i >= 0 {
+		place{d, i, parent}.entry(out[:])
 	} else {
-		dir, status := m.directory(header.NodeId)
-		if status != fuse.OK {
-			return status
-		}
-		node, ok = dir.Lookup(name)
+		missing(out, forever)
 	}
-	if !ok { // inode 0: "does not exist", which the guest may remember
-		*out = fuse.EntryOut{}
-		out.SetEntryTimeout(missingTTL)
-		return fuse.OK
-	}
-	fillEntry(out, m.inodes.acquire(header.NodeId, name, node), ttl)
-	return fuse.OK
+	return 0
 }
 
-func (m *mount) Forget(id, n uint64) { m.inodes.forget(id, n) }
-
-func (m *mount) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	if in.NodeId == rootID {
-		seconds, err := m.root.time(m.ctx)
-		if err != nil {
-			return m.broken("list of store paths", err)
-		}
-		fillAttr(&out.Attr, rootID, castore.Node{Kind: castore.KindDirectory}, seconds)
-		out.SetTimeout(rootTTL)
-		return fuse.OK
-	}
-	i := m.inodes.get(in.NodeId)
-	if i == nil {
-		return fuse.Status(syscall.ESTALE)
-	}
-	fillAttr(&out.Attr, i.id, i.node, storeTime)
-	out.SetTimeout(forever)
-	return fuse.OK
+func missing(out *[entryOutSize]byte, ttl time.Duration) {
+	clear(out[:])
+	putU64(out[16:], uint64(ttl/time.Second))
+	binary.NativeEndian.PutUint32(out[32:], uint32(ttl%time.Second))
 }
 
-func (m *mount) Readlink(_ <-chan struct{}, header *fuse.InHeader) ([]byte, fuse.Status) {
-	i := m.inodes.get(header.NodeId)
-	switch {
-	case i == nil:
-		return nil, fuse.Status(syscall.ESTALE)
-	case i.node.Kind != castore.KindSymlink:
-		return nil, fuse.EINVAL
-	}
-	return []byte(i.node.Target), fuse.OK
-}
-
-// Open and OpenDir answer ENOSYS: from then on the kernel opens without asking,
-// and keeps its caches from one open to the next.
-func (m *mount) Open(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { return fuse.ENOSYS }
-
-func (m *mount) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status {
-	return fuse.ENOSYS
-}
-
-func (m *mount) Read(_ <-chan struct{}, in *fuse.ReadIn, _ []byte) (fuse.ReadResult, fuse.Status) {
-	i := m.inodes.get(in.NodeId)
-	switch {
-	case i == nil:
-		return nil, fuse.Status(syscall.ESTALE)
-	case i.node.Kind == castore.KindDirectory:
-		return nil, fuse.Status(syscall.EISDIR)
-	case i.node.Kind != castore.KindFile:
-		return nil, fuse.EINVAL
-	}
-	if in.Offset >= i.node.Size {
-		return fuse.ReadResultData(nil), fuse.OK
-	}
-	blob, err := m.fs.blobs.acquire(m.ctx, i.node.Digest)
+// lookupTree looks a store path up by its exact name.
+func (m *mount) lookupTree(w waiter, name string, out *[entryOutSize]byte) syscall.Errno {
+	t, err := m.treeNamed(w, name)
 	if err != nil {
-		return nil, m.broken("blob "+i.node.Digest.String(), err)
+		return m.broken("path info of "+name, err)
 	}
-	r := &blobRead{
-		cache: m.fs.blobs, blob: blob, offset: int64(in.Offset),
-		size: int(min(uint64(in.Size), i.node.Size-in.Offset)),
+	if t == nil {
+		missing(out, m.fs.shown.ttl())
+	} else {
+		place{t.self, 0, t.id}.entry(out[:])
 	}
-	if err := r.prove(i.node.Size); err != nil {
-		r.Done()
-		return nil, m.broken("blob "+i.node.Digest.String(), err)
-	}
-	return r, fuse.OK
+	return 0
 }
 
-func (m *mount) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return m.readDir(in, func(e fuse.DirEntry, _ castore.Entry) bool { return out.AddDirEntry(e) })
-}
-
-func (m *mount) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return m.readDir(in, func(e fuse.DirEntry, child castore.Entry) bool {
-		if child.Name == "" { // "." and "..": inode 0, not looked up
-			return out.AddDirLookupEntry(e) != nil
-		}
-		i := m.inodes.acquire(in.NodeId, child.Name, child.Node)
-		e.Ino = i.id
-		entry := out.AddDirLookupEntry(e)
-		if entry == nil {
-			m.inodes.forget(i.id, 1)
-			return false
-		}
-		fillEntry(entry, i, forever)
-		return true
-	})
-}
-
-// dots is the number of entries before the first child. The offset of a listing
-// is the number of entries before the one that comes next.
-const dots = 2
-
-// readDir calls add for the entries from in.Offset on until one does not fit.
-func (m *mount) readDir(in *fuse.ReadIn, add func(e fuse.DirEntry, child castore.Entry) bool) fuse.Status {
-	children, status := m.children(in.NodeId, max(in.Offset, dots)-dots)
-	if status != fuse.OK {
-		return status
+// treeNamed is the tree of the store path of that name, nil if there is none.
+func (m *mount) treeNamed(w waiter, name string) (*storeTree, error) {
+	p, err := storepath.Parse(name)
+	if err != nil {
+		return nil, nil // no store path: not there
 	}
-	for off := in.Offset; off < dots; off++ {
-		e := fuse.DirEntry{Name: ".."[:off+1], Mode: syscall.S_IFDIR, Off: off + 1}
-		if !add(e, castore.Entry{}) {
-			return fuse.OK
+	if c := m.fs.shown.closure; c != nil {
+		if t := c[p.Hash]; t != nil && t.path == p {
+			return t, nil
 		}
+		return nil, nil
 	}
-	next := max(in.Offset, dots)
-	children(func(child castore.Entry, gone bool) bool {
-		next++
-		if gone {
-			return true
-		}
-		return add(fuse.DirEntry{Name: child.Name, Mode: mode(child.Node), Off: next}, child)
-	})
-	return fuse.OK
+	// It may come from a substituter, which takes its time, and has limits of
+	// its own.
+	if m.fs.trees.slow.Load() {
+		w.Blocks()
+	}
+	begin := time.Now()
+	info, err := m.fs.trees.infos.Get(w.Context(), p.Hash)
+	if time.Since(begin) > slowGet {
+		m.fs.trees.slow.Store(true)
+	}
+	switch {
+	case errors.Is(err, pathinfo.ErrNotFound), err == nil && info.StorePath != p:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return m.fs.trees.get(info)
 }
 
-// children returns the entries of a directory from position on.
-func (m *mount) children(id, position uint64) (func(yield func(castore.Entry, bool) bool), fuse.Status) {
-	if id == rootID && m.fs.shown().HideRoot {
-		return nil, fuse.EPERM
+// attr returns the attributes of an inode and how long they are valid.
+func (m *mount) attr(w waiter, id uint64) (a fuse.Attr, valid time.Duration, errno syscall.Errno) {
+	if id != rootID {
+		at, errno := m.find(w, id)
+		if errno != 0 {
+			return a, 0, errno
+		}
+		a = at.dir.out(at.i).Attr
+		a.Ino = id
+		return a, forever, 0
+	}
+	changed, err := m.fs.changed(w.Context())
+	if err != nil {
+		return a, 0, m.broken("list of store paths", err)
+	}
+	fillAttr(&a, rootID, castore.Node{Kind: castore.KindDirectory})
+	a.Mtime, a.Mtimensec = uint64(changed.Unix()), uint32(changed.Nanosecond())
+	a.Ctime, a.Ctimensec = a.Mtime, a.Mtimensec
+	return a, m.fs.shown.ttl(), 0
+}
+
+// readlink returns the target of a symlink.
+func (m *mount) readlink(w waiter, id uint64) (string, syscall.Errno) {
+	if id == rootID {
+		return "", syscall.EINVAL
+	}
+	at, errno := m.find(w, id)
+	switch {
+	case errno != 0:
+		return "", errno
+	case at.kind() != castore.KindSymlink:
+		return "", syscall.EINVAL
+	}
+	return at.target(), 0
+}
+
+// readDir writes the entries of a directory from offset on to b, those of
+// READDIRPLUS or READDIR, and returns how many bytes that are.
+func (m *mount) readDir(w waiter, id, offset uint64, b []byte, plus bool) (int, syscall.Errno) {
+	var d *dir
+	var l *listing
+	parent := uint64(rootID)
+	if id == rootID {
+		if m.fs.shown.HideRoot {
+			return 0, syscall.EPERM
+		}
+		var err error
+		if l, err = m.fs.list(w, offset == 0); err != nil {
+			return 0, m.broken("list of store paths", err)
+		}
+	} else {
+		var errno syscall.Errno
+		if d, parent, errno = m.open(w, id); errno != 0 {
+			return 0, errno
+		}
+	}
+	n := 0
+	for ; offset < dots; offset++ {
+		number := id
+		if offset == 1 {
+			number = parent
+		}
+		k := dotEntry(b[n:], number, offset+1, plus)
+		if k == 0 {
+			return n, 0
+		}
+		n += k
+	}
+	switch {
+	case l != nil && plus:
+		n += l.plus(b[n:], l.after(offset))
+	case l != nil:
+		n += l.plain(b[n:], l.after(offset))
+	case offset-dots >= uint64(len(d.children)):
+	case plus:
+		n += d.plus(b[n:], int(offset-dots), id)
+	default:
+		n += d.plain(b[n:], int(offset-dots), id)
+	}
+	return n, 0
+}
+
+// statFS is about what the root lists. A store that nobody may list says
+// nothing.
+func (m *mount) statFS(w waiter) (fuse.StatfsOut, syscall.Errno) {
+	out := fuse.StatfsOut{Bsize: blockSize, Frsize: blockSize, NameLen: 255}
+	if m.fs.shown.HideRoot {
+		return out, 0
+	}
+	l, err := m.fs.list(w, false)
+	if err != nil {
+		return out, m.broken("list of store paths", err)
+	}
+	out.Blocks, out.Files = (l.bytes+blockSize-1)/blockSize, l.nodes
+	return out, 0
+}
+
+// xattr returns the one extended attribute of an inode; "" for none: symlinks
+// and the root have no digest.
+func (m *mount) xattr(w waiter, id uint64) (name, value string, errno syscall.Errno) {
+	v := &m.fs.shown.View
+	if v.DigestPrefix == "" {
+		return "", "", syscall.ENOSYS
 	}
 	if id == rootID {
-		entries, err := m.root.list(m.ctx, position)
-		if err != nil {
-			return nil, m.broken("list of store paths", err)
-		}
-		return func(yield func(castore.Entry, bool) bool) {
-			for _, e := range entries {
-				if !yield(e.Entry, e.gone) {
-					return
-				}
-			}
-		}, fuse.OK
+		return "", "", 0
 	}
-	dir, status := m.directory(id)
-	if status != fuse.OK {
-		return nil, status
+	at, errno := m.find(w, id)
+	if errno != 0 {
+		return "", "", errno
 	}
-	entries := dir.Entries()
-	entries = entries[min(position, uint64(len(entries))):]
-	return func(yield func(castore.Entry, bool) bool) {
-		for _, e := range entries {
-			if !yield(e, false) {
-				return
-			}
-		}
-	}, fuse.OK
+	switch at.kind() {
+	case castore.KindDirectory:
+		return v.DigestPrefix + ".directory.digest", v.Digest(at.digest()), 0
+	case castore.KindFile:
+		return v.DigestPrefix + ".blob.digest", v.Digest(at.digest()), 0
+	}
+	return "", "", 0
 }
 
-// StatFs says nothing of sizes: the store may be larger than what is known here.
-func (m *mount) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	*out = fuse.StatfsOut{Bsize: blockSize, Frsize: blockSize, NameLen: 255}
-	return fuse.OK
+// getXAttr returns the value of an attribute.
+func (m *mount) getXAttr(w waiter, id uint64, attr string) (string, syscall.Errno) {
+	name, value, errno := m.xattr(w, id)
+	switch {
+	case errno != 0:
+		return "", errno
+	case name == "" || attr != name:
+		return "", syscall.ENODATA
+	}
+	return value, 0
 }
 
-// Ioctl takes the exit report, from root and on the root directory alone, if
-// there is somebody who wants it.
-func (m *mount) Ioctl(_ <-chan struct{}, in *fuse.IoctlIn, data []byte, _ *fuse.IoctlOut, _ []byte) fuse.Status {
-	if in.NodeId != rootID || !bootproto.IsIoctlReport(in.Cmd) || m.report == nil {
-		return fuse.Status(syscall.ENOTTY)
+// listXAttr returns the names of all attributes, each with a NUL behind it.
+func (m *mount) listXAttr(w waiter, id uint64) (string, syscall.Errno) {
+	name, _, errno := m.xattr(w, id)
+	if errno != 0 || name == "" {
+		return "", errno
 	}
-	if in.Uid != 0 {
-		return fuse.EPERM
+	return name + "\x00", 0
+}
+
+// ioctl takes the exit report, from root and on the root directory alone.
+func (m *mount) ioctl(uid uint32, id uint64, cmd uint32, data []byte) syscall.Errno {
+	if id != rootID || !bootproto.IsIoctlReport(cmd) {
+		return syscall.ENOTTY
+	}
+	if uid != 0 {
+		return syscall.EPERM
 	}
 	r, err := bootproto.ParseReport(data)
 	if err != nil {
 		m.fs.log.Warn("exit report of a guest is refused", "error", err)
-		return fuse.EINVAL
+		return syscall.EINVAL
 	}
-	m.report(r)
-	return fuse.OK
+	if m.report != nil {
+		m.report(r)
+	}
+	return 0
+}
+
+// list is the root directory, as it is now if fresh is asked for.
+func (fs *FS) list(w waiter, fresh bool) (*listing, error) {
+	if fs.shown.root != nil {
+		return fs.shown.root, nil
+	}
+	if fs.trees.slow.Load() {
+		w.Blocks()
+	}
+	return fs.lister.list(w.Context(), fresh)
+}
+
+// changed is the root's modification time.
+func (fs *FS) changed(ctx context.Context) (time.Time, error) {
+	if fs.shown.root != nil {
+		return fs.shown.root.changed, nil
+	}
+	return fs.lister.changed(ctx)
 }

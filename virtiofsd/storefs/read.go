@@ -4,85 +4,148 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
+	"syscall"
+	"time"
 
 	"storeboot/virtiofsd/castore"
 )
 
-// maxIOVec is UIO_MAXIOV, the most buffers of one preadv.
-const maxIOVec = 1024
-
-// blobRead is the answer to a READ: where the contents come from. go-fuse calls
-// Readv with guest memory, so that they go there from the page cache at once.
-type blobRead struct {
-	cache  *blobCache
-	blob   *openBlob
-	offset int64
-	size   int
+// openRead prepares to read at most size bytes of a file: it returns the blob,
+// which is to be released, and how many bytes there are. With none there is no
+// blob.
+func (m *mount) openRead(w waiter, id, offset uint64, size int) (*openBlob, int, syscall.Errno) {
+	if id == rootID {
+		return nil, 0, syscall.EISDIR
+	}
+	at, errno := m.find(w, id)
+	if errno != 0 {
+		return nil, 0, errno
+	}
+	switch at.kind() {
+	case castore.KindDirectory:
+		return nil, 0, syscall.EISDIR
+	case castore.KindSymlink:
+		return nil, 0, syscall.EINVAL
+	}
+	length := at.size()
+	if offset >= length || size <= 0 {
+		return nil, 0, 0
+	}
+	digest := at.digest()
+	b, err := m.fs.blobs.acquire(w, digest)
+	if err != nil {
+		return nil, 0, m.broken("blob "+digest.String(), err)
+	}
+	if uint64(b.Size()) != length {
+		m.fs.blobs.release(b)
+		return nil, 0, m.broken("blob "+digest.String(), fmt.Errorf("it has %d bytes and not %d, as its directory says: %w", b.Size(), length, castore.ErrDamaged))
+	}
+	return b, int(min(uint64(size), length-offset)), 0
 }
 
-func (r *blobRead) Size() int { return r.size }
-func (r *blobRead) Done()     { r.cache.release(r.blob) }
-
-// prove says whether what is about to be read is what the digest names, where
-// the blob does not see to that by itself. size is what the node says.
-func (r *blobRead) prove(size uint64) error {
-	if uint64(r.blob.Size()) != size {
-		return fmt.Errorf("it has %d bytes and not %d, as its directory says: %w", r.blob.Size(), size, castore.ErrDamaged)
-	}
-	if f, ok := r.blob.Blob.(castore.FileBlob); ok {
-		return f.Prove(r.offset, int64(r.size))
-	}
-	return nil
+// cachedReader is a blob that may have contents at hand.
+type cachedReader interface {
+	// ReadCached reads as ReadAt does, all of p, if that needs no waiting, and
+	// says whether it did.
+	ReadCached(p []byte, offset int64) bool
 }
 
-// Bytes is for transports without scattered buffers.
-func (r *blobRead) Bytes(buf []byte) ([]byte, fuse.Status) {
-	n, status := r.Readv([][]byte{buf[:min(len(buf), r.size)]})
-	return buf[:n], status
+// read fills s from a blob: from the page cache, or from what the blob has in
+// memory, straight to where it belongs. Only what has to be waited for takes a
+// way round, as who asked may be gone when it comes.
+func (fs *FS) read(w waiter, b *openBlob, s *scatter, offset int64) syscall.Errno {
+	size := s.size
+	err := fs.fill(w, b, s, offset)
+	if err != nil {
+		if errors.Is(err, errGone) {
+			return syscall.EINTR
+		}
+		fs.log.Error("cannot serve", "what", "blob "+b.digest.String(), "offset", offset, "bytes", size, "error", err)
+		return syscall.EIO
+	}
+	fs.stats.ReadBytes.Add(uint64(size))
+	return 0
 }
 
-// Readv fills dst, which holds no more than Size bytes.
-func (r *blobRead) Readv(dst [][]byte) (int, fuse.Status) {
-	if f, ok := r.blob.Blob.(castore.FileBlob); ok {
-		return readFile(int(f.File().Fd()), dst, f.Offset()+r.offset)
+func (fs *FS) fill(w waiter, b *openBlob, s *scatter, offset int64) error {
+	if b.file != nil {
+		if err := b.file.Prove(offset, int64(s.size)); err != nil {
+			return err
+		}
+		return s.pread(b.fd, b.file.Offset()+offset)
 	}
-	n := 0
-	for _, b := range dst {
-		k, err := r.blob.ReadAt(b, r.offset+int64(n))
-		n += k
-		if k < len(b) {
-			if err == nil || errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
+	if c, ok := b.Blob.(cachedReader); ok {
+		at, i := offset, 0
+		for ; i < len(s.pieces); i++ {
+			p := piece(&s.pieces[i])
+			if !c.ReadCached(p, at) {
+				break
 			}
-			return 0, fuse.EIO
+			at += int64(len(p))
+		}
+		if i == len(s.pieces) {
+			return nil
 		}
 	}
-	return n, fuse.OK
+	return fs.fillLater(w, b, s, offset)
 }
 
-// readFile fills dst from a file. A blob that is shorter than its node says is
-// an error of the store, not an end of file.
-func readFile(fd int, dst [][]byte, offset int64) (int, fuse.Status) {
-	done := 0
-	for len(dst) > 0 {
-		n, err := unix.Preadv(fd, dst[:min(len(dst), maxIOVec)], offset+int64(done))
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil, n == 0:
-			return 0, fuse.EIO
-		}
-		done += n
-		for len(dst) > 0 && n >= len(dst[0]) {
-			n -= len(dst[0])
-			dst = dst[1:]
-		}
-		if n > 0 { // within a buffer; the caller's slices stay as they are
-			dst = append([][]byte{dst[0][n:]}, dst[1:]...)
-		}
+// aside is a buffer for a read that has to be waited for.
+type aside struct {
+	data []byte
+	err  error
+	done chan struct{}
+}
+
+// maxAsides bounds the memory that such reads take, in buffers of maxIO bytes.
+const maxAsides = 128
+
+// fillLater reads into a buffer of our own and copies when all of it is there. A
+// store that takes longer than the limit is left alone with it.
+func (fs *FS) fillLater(w waiter, b *openBlob, s *scatter, offset int64) error {
+	w.Blocks()
+	t := time.NewTimer(fs.wait)
+	defer t.Stop()
+	select {
+	case fs.asides <- struct{}{}:
+	case <-w.Context().Done():
+		return errGone
+	case <-t.C:
+		return errStalled
 	}
-	return done, fuse.OK
+	if !fs.blobs.again(b) { // it is ours: this counts the reader below
+		<-fs.asides
+		return castore.ErrNotFound
+	}
+	buf := fs.buffers.Get().(*[]byte)
+	a := &aside{data: (*buf)[:min(s.size, maxIO)], done: make(chan struct{})}
+	finish := func() {
+		fs.buffers.Put(buf)
+		<-fs.asides
+	}
+	go func() {
+		defer fs.blobs.release(b)
+		n, err := b.ReadAt(a.data, offset)
+		if n < len(a.data) {
+			if err == nil || errors.Is(err, io.EOF) {
+				err = errShort
+			}
+			a.err = err
+		}
+		close(a.done)
+	}()
+	select {
+	case <-a.done:
+		defer finish()
+		if a.err == nil {
+			s.write(a.data)
+		}
+		return a.err
+	case <-w.Context().Done():
+		go func() { <-a.done; finish() }()
+		return errGone
+	case <-t.C:
+		go func() { <-a.done; finish() }()
+		return errStalled
+	}
 }

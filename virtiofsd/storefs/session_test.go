@@ -26,7 +26,7 @@ func FuzzHandle(f *testing.F) {
 	f.Add(header(vt.FuseIoctl, 1, make([]byte, 40)...), 16)
 	w := &world{t: f, store: memoryStore()}
 	p := w.add("x", tree{"f": "text", "d/g": "more", "l": "-> t"})
-	fs := New(w.store, slog.New(slog.DiscardHandler))
+	fs := New(w.store, Options{})
 	f.Fuzz(func(t *testing.T, req []byte, room int) {
 		s := fs.NewSession(Events{}, slog.New(slog.DiscardHandler))
 		handle := func(readable, writable [][]byte) int {

@@ -1,20 +1,33 @@
 package storefs
 
 import (
-	"syscall"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
-
+	"storeboot/internal/storepath"
 	"storeboot/virtiofsd/castore"
+	"storeboot/virtiofsd/pathinfo"
 )
 
-// View is how a store is shown. The zero value is what is fastest: the root is
-// listed, and there are no extended attributes, of which the kernel learns once
-// and never asks again.
+// View is how a store is shown. The zero value is what is fastest for a whole
+// store: the root is listed, and there are no extended attributes, of which the
+// kernel learns once and never asks again.
 type View struct {
+	// Closure, unless it is empty, are the only store paths that there are,
+	// together with all that they refer to. Such a root never changes, so that
+	// a guest may keep all of it for ever, and one guest sees nothing of what
+	// others have.
+	Closure []storepath.StorePath
 	// HideRoot refuses to list the root directory (EPERM): who knows the name of
 	// a store path can use it, and nobody learns of others.
 	HideRoot bool
+	// RootTTL is how long a guest may take for true, without asking again, that
+	// a store path does not exist and what the root lists; 0: a second. It has no
+	// meaning for a closure, whose root never changes.
+	RootTTL time.Duration
 	// DigestPrefix begins the names of the extended attributes with the digests,
 	// PREFIX.directory.digest and PREFIX.blob.digest. "" for none.
 	DigestPrefix string
@@ -22,73 +35,84 @@ type View struct {
 	Digest func(castore.Digest) string
 }
 
-// Show sets the view, also of the sessions that there are already: but what their
-// kernels have asked before they do not ask again.
-func (fs *FS) Show(v View) {
+// shown is a view that was looked up.
+type shown struct {
+	View
+	// closure are the trees of View.Closure, nil for the whole store.
+	closure map[storepath.Hash]*storeTree
+	byID    map[uint64]*storeTree // the same
+	root    *listing              // of closure
+}
+
+// View returns the file system as v shows it. Both share their caches. Looking a
+// closure up fails for a store path that is not in the store, with an error that
+// wraps [pathinfo.ErrNotFound].
+func (fs *FS) View(ctx context.Context, v View) (*FS, error) {
 	if v.Digest == nil {
 		v.Digest = castore.Digest.String
 	}
-	fs.view.Store(&v)
+	if v.RootTTL <= 0 {
+		v.RootTTL = rootTTL
+	}
+	s := &shown{View: v}
+	if len(v.Closure) > 0 {
+		if err := s.lookUp(ctx, fs.trees); err != nil {
+			return nil, err
+		}
+	}
+	return &FS{shared: fs.shared, shown: s, stats: &Stats{}}, nil
 }
 
-// shown is the view.
-func (fs *FS) shown() View {
-	if v := fs.view.Load(); v != nil {
-		return *v
+// maxClosure bounds the store paths of a closure.
+const maxClosure = 1 << 20
+
+func (s *shown) lookUp(ctx context.Context, trees *treeTable) error {
+	s.closure, s.byID = map[storepath.Hash]*storeTree{}, map[uint64]*storeTree{}
+	var found []*storeTree
+	todo := slices.Clone(s.Closure)
+	for len(todo) > 0 {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if s.closure[p.Hash] != nil {
+			continue
+		}
+		if len(s.closure) == maxClosure {
+			return fmt.Errorf("the closure has more than %d store paths", maxClosure)
+		}
+		info, err := trees.infos.Get(ctx, p.Hash)
+		if err == nil && info.StorePath != p {
+			err = pathinfo.ErrNotFound
+		}
+		if errors.Is(err, pathinfo.ErrNotFound) {
+			return fmt.Errorf("store path %s is %w: import it with 'virtiofsd import' or 'virtiofsd copy --from-nix'", p.Absolute(), err)
+		}
+		if err != nil {
+			return err
+		}
+		t, err := trees.get(info)
+		if err != nil {
+			return err
+		}
+		s.closure[p.Hash], s.byID[t.id] = t, t
+		found = append(found, t)
+		todo = append(todo, info.References...)
 	}
-	return View{}
+	s.root = newListing(found, time.Unix(storeTime, 0))
+	return nil
 }
 
-// digestAttribute is the extended attribute of an inode; "" for none: symlinks
-// and the root have no digest.
-func (m *mount) digestAttribute(id uint64) (name, value string, status fuse.Status) {
-	v := m.fs.shown()
-	if v.DigestPrefix == "" {
-		return "", "", fuse.ENOSYS
+// tree returns the tree with the number id, nil if there is none in the view.
+func (s *shown) tree(w waiter, all *treeTable, id uint64) (*storeTree, error) {
+	if s.closure == nil {
+		return all.find(w, id)
 	}
-	if id == rootID {
-		return "", "", fuse.OK
-	}
-	i := m.inodes.get(id)
-	if i == nil {
-		return "", "", fuse.Status(syscall.ESTALE)
-	}
-	switch i.node.Kind {
-	case castore.KindDirectory:
-		return v.DigestPrefix + ".directory.digest", v.Digest(i.node.Digest), fuse.OK
-	case castore.KindFile:
-		return v.DigestPrefix + ".blob.digest", v.Digest(i.node.Digest), fuse.OK
-	}
-	return "", "", fuse.OK
+	return s.byID[id], nil
 }
 
-// GetXAttr and ListXAttr write to dest and return how long the answer is; one
-// that is longer than dest is not written (ERANGE).
-func (m *mount) GetXAttr(_ <-chan struct{}, header *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
-	name, value, status := m.digestAttribute(header.NodeId)
-	switch {
-	case status != fuse.OK:
-		return 0, status
-	case name == "" || attr != name:
-		return 0, fuse.ENOATTR
+// ttl is how long what the root says is valid.
+func (s *shown) ttl() time.Duration {
+	if s.closure != nil {
+		return forever
 	}
-	return answer(dest, value)
-}
-
-func (m *mount) ListXAttr(_ <-chan struct{}, header *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
-	name, _, status := m.digestAttribute(header.NodeId)
-	switch {
-	case status != fuse.OK:
-		return 0, status
-	case name == "":
-		return 0, fuse.OK
-	}
-	return answer(dest, name+"\x00")
-}
-
-func answer(dest []byte, s string) (uint32, fuse.Status) {
-	if len(dest) < len(s) {
-		return uint32(len(s)), fuse.ERANGE
-	}
-	return uint32(copy(dest, s)), fuse.OK
+	return s.RootTTL
 }

@@ -33,9 +33,30 @@ func (w *world) xattr(node uint64, name string, size int) (string, uint32, error
 	return "", binary.LittleEndian.Uint32(b), nil
 }
 
+// newView is a guest that sees an empty store as v shows it.
+func newView(t *testing.T, v View) *world {
+	t.Helper()
+	w := &world{t: t, store: memoryStore()}
+	return w.view(v)
+}
+
+// view is one more guest, which sees the store as v shows it.
+func (w *world) view(v View) *world {
+	w.t.Helper()
+	whole := w.fs
+	if whole == nil {
+		whole = New(w.store, Options{})
+		w.t.Cleanup(whole.Close)
+	}
+	fs, err := whole.View(w.t.Context(), v)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return (&world{t: w.t, store: w.store}).mount(fs)
+}
+
 func TestViewDigests(t *testing.T) {
-	w := newWorld(t, memoryStore())
-	w.fs.Show(View{DigestPrefix: "user.x"})
+	w := newView(t, View{DigestPrefix: "user.x"})
 	dir := w.add("a", tree{"file": "F", "sub/g": "G", "link": "-> file"})
 	for _, tt := range []struct {
 		node  uint64
@@ -78,9 +99,8 @@ func TestViewDigests(t *testing.T) {
 }
 
 func TestViewHidesRoot(t *testing.T) {
-	w := newWorld(t, memoryStore())
+	w := newView(t, View{HideRoot: true})
 	dir := w.add("a", tree{"file": "F"})
-	w.fs.Show(View{HideRoot: true})
 	for _, op := range []uint32{vt.FuseReaddir, vt.FuseReaddirplus} {
 		if _, err := w.fuse.Call(op, rootID, readIn(0, 4096), 4096); !errors.Is(err, syscall.EPERM) {
 			t.Errorf("the root is listed: %v", err)

@@ -47,10 +47,21 @@ func memoryStore() Store {
 	return Store{castore.NewMemoryBlobs(), castore.NewMemoryDirectories(), pathinfo.NewMemory()}
 }
 
-func newWorld(t testing.TB, store Store) *world {
+func newWorld(t testing.TB, store Store) *world { t.Helper(); return newWorldWith(t, store, Options{}) }
+
+func newWorldWith(t testing.TB, store Store, o Options) *world {
 	t.Helper()
 	w := &world{t: t, store: store}
-	w.fs = New(store, slog.New(slog.DiscardHandler))
+	fs := New(store, o)
+	t.Cleanup(fs.Close)
+	return w.mount(fs)
+}
+
+// mount is a guest that mounts fs.
+func (w *world) mount(fs *FS) *world {
+	w.t.Helper()
+	t := w.t
+	w.fs = fs
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +85,6 @@ func newWorld(t testing.TB, store Store) *world {
 			t.Errorf("the connection ended with %v", err)
 		}
 		cancel()
-		w.fs.Close()
 	})
 	const features = vt.FeatureIndirect | vt.FeatureEventIdx | vt.FeatureProtocol | vt.FeatureVersion1
 	if _, err := w.front.Negotiate(features); err != nil {
