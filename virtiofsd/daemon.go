@@ -179,10 +179,12 @@ func (o *daemonOptions) openGuests(ctx context.Context, store *storeaddr.Store, 
 		return nil, nil, errors.Join(err, closeControl(l))
 	}
 	end = func() { endMetrics(); fs.Close() }
+	sockets := []string{o.listen, o.narBridge, o.metrics}
 	if l != nil {
+		sockets = append(sockets, l.Addr().String())
 		guests = append(guests, table.service(l))
 	}
-	if err := o.sandbox.enter(o.addresses, log); err != nil {
+	if err := o.sandbox.enter(o.addresses, log, sockets...); err != nil {
 		end()
 		return nil, nil, errors.Join(err, closeControl(l))
 	}

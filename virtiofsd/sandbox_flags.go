@@ -32,10 +32,11 @@ var networkFiles = []string{
 	"/etc/localtime", "/usr/share/zoneinfo", "/etc/mime.types", "/run/systemd/resolve", "/nix/store",
 }
 
-// enter gives up what serving the store at the addresses does not need.
-func (o *sandboxFlags) enter(a storeaddr.Addresses, log *slog.Logger) error {
+// enter gives up what serving the store at the addresses does not need. sockets are
+// the paths of our own, which we remove at the end.
+func (o *sandboxFlags) enter(a storeaddr.Addresses, log *slog.Logger, sockets ...string) error {
 	switch o.mode {
-	case "none":
+	case "none", "":
 		log.Debug("sandbox", "mode", o.mode)
 		return nil
 	case "auto", "landlock":
@@ -51,7 +52,15 @@ func (o *sandboxFlags) enter(a storeaddr.Addresses, log *slog.Logger) error {
 		}
 		return cli.Usagef("--sandbox: the files of a composition are not known: name them with --sandbox-allow")
 	}
-	r, err := sandbox.Enter(sandbox.Options{ReadWrite: readWrite, ReadOnly: readOnly, Strict: o.mode == "landlock"})
+	var remove []string
+	for _, path := range sockets {
+		if filepath.IsAbs(path) {
+			remove = append(remove, filepath.Dir(path))
+		} else if path != "" && !strings.ContainsAny(path, ":@") {
+			remove = append(remove, filepath.Dir(filepath.Join(".", path)))
+		}
+	}
+	r, err := sandbox.Enter(sandbox.Options{ReadWrite: readWrite, ReadOnly: readOnly, Remove: remove, Strict: o.mode == "landlock"})
 	if err != nil {
 		return err
 	}

@@ -159,7 +159,7 @@ func serve(ctx context.Context, o *serveOptions, stdout, stderr io.Writer) error
 		return err
 	}
 	defer endMetrics()
-	if err := o.sandbox.enter(o.addresses, log); err != nil {
+	if err := o.sandbox.enter(o.addresses, log, o.socketPath, o.metrics); err != nil {
 		return err
 	}
 	events.send(bootproto.Event{Kind: bootproto.EventReady})

@@ -125,8 +125,9 @@ func (t *socketTable) views() []served {
 	return out
 }
 
-// add makes a socket of a listener, which it closes at the end of the socket.
-func (t *socketTable) add(ctx context.Context, s control.Socket, l *net.UnixListener, events *eventWriter, require []string) (*openSocket, error) {
+// add makes a socket of a listener, which it closes at the end of the socket. It
+// removes the file of the socket then, unless that is to be kept.
+func (t *socketTable) add(ctx context.Context, s control.Socket, l *net.UnixListener, events *eventWriter, require []string, keep bool) (*openSocket, error) {
 	flags := viewFlags{closure: s.Closure, xattr: s.Xattr, rootTTL: s.RootTTL}
 	v, err := flags.view()
 	if err != nil {
@@ -178,7 +179,7 @@ func (t *socketTable) add(ctx context.Context, s control.Socket, l *net.UnixList
 		if err := srv.run(ctx, l); err != nil {
 			log.Error("socket", "error", err)
 		}
-		if o.Path != "" {
+		if o.Path != "" && !keep {
 			_ = os.Remove(o.Path) // it may not be ours to remove
 		}
 		t.mu.Lock()
@@ -272,6 +273,9 @@ func (t *socketTable) client(c *net.UnixConn) {
 		o.cancel()
 	}()
 	<-o.done
+	if t.ctx.Err() == nil {
+		_ = control.Send(c, &control.Answer{}) // it ended by itself
+	}
 }
 
 // do does what a client wants. For a socket that was made it returns that too.
@@ -310,7 +314,7 @@ func (t *socketTable) do(r *control.Request, files []*os.File, events *eventWrit
 		l.SetUnlinkOnClose(false)
 		ctx, cancel := context.WithTimeout(t.ctx, control.Wait)
 		defer cancel()
-		o, err := t.add(ctx, *r.Socket, l, events, r.Require)
+		o, err := t.add(ctx, *r.Socket, l, events, r.Require, r.Op == control.OpAttach)
 		if err != nil {
 			_ = l.Close()
 			return fail(err)
@@ -382,6 +386,10 @@ func attach(ctx context.Context, path string, r *control.Request, l *net.UnixLis
 		return false, nil
 	}
 	log.Info("served by the daemon", "control", path)
-	_, _ = io.Copy(io.Discard, c) // until the socket has ended, or the daemon
+	n, _ := io.Copy(io.Discard, c) // until the socket has ended, or the daemon
+	if n == 0 && ctx.Err() == nil {
+		log.Warn("the daemon has ended: serving in its place", "control", path)
+		return false, nil
+	}
 	return true, nil
 }

@@ -194,6 +194,10 @@ func TestUseDaemon(t *testing.T) {
 	if code, stderr := end(); code != 0 {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
+	_, g = guest(t, dir+"/vm") // as a VMM that connects again
+	if got := readFile(t, g, path); got != "contents" {
+		t.Errorf("without the daemon: read %q", got)
+	}
 	r2.cancel()
 	if code := r2.end(); code != 0 {
 		t.Errorf("exit %d: %s", code, &r2.stderr)

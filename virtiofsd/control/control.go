@@ -89,7 +89,11 @@ func Do(c *net.UnixConn, r *Request, files ...*os.File) (*Answer, error) {
 	}
 	var fds []int
 	for _, f := range files {
-		fds = append(fds, int(f.Fd()))
+		fd, err := rawFD(f)
+		if err != nil {
+			return nil, err
+		}
+		fds = append(fds, fd)
 	}
 	var oob []byte
 	if len(fds) > 0 {
@@ -119,6 +123,17 @@ func Do(c *net.UnixConn, r *Request, files ...*os.File) (*Answer, error) {
 		return nil, &Error{a.Error}
 	}
 	return &a, nil
+}
+
+// rawFD is the descriptor of f, which Fd would make a blocking one, also for all
+// who share it.
+func rawFD(f *os.File) (fd int, err error) {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	err = c.Control(func(n uintptr) { fd = int(n) })
+	return fd, err
 }
 
 // Error is why a daemon does not do what it was asked.

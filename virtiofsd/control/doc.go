@@ -5,7 +5,9 @@
 // may do all. A client sends one request and gets one answer, each a line of
 // JSON of at most [MaxMessage] bytes; file descriptors travel with the request
 // (SCM_RIGHTS). After [OpAttach] the connection stays: the socket that was
-// attached is removed when either side closes it.
+// attached is removed when either side closes it. If the socket ends by itself,
+// one more answer comes before the end of the connection; without it the daemon
+// is ending.
 //
 // The listening socket is made by the client and handed over by descriptor: the
 // daemon needs no access to the directory it is in.

@@ -21,6 +21,8 @@ type Options struct {
 	// ReadWrite and ReadOnly are files and directories, the latter with all below
 	// them. What does not exist is passed over.
 	ReadWrite, ReadOnly []string
+	// Remove are directories in which files may be removed: sockets at the end.
+	Remove []string
 	// Strict fails if the kernel lacks Landlock or seccomp; otherwise the process
 	// does without.
 	Strict bool
@@ -59,6 +61,9 @@ func Enter(o Options) (Report, error) {
 		}
 		for _, path := range o.ReadOnly {
 			rules = append(rules, rule(path, landlock.RODirs, landlock.ROFiles, false))
+		}
+		for _, path := range o.Remove {
+			rules = append(rules, landlock.PathAccess(llsys.AccessFSRemoveFile, path).IgnoreIfMissing())
 		}
 		rules = slices.DeleteFunc(rules, func(r landlock.Rule) bool { return r == nil })
 		if err := landlock.V5.BestEffort().RestrictPaths(rules...); err != nil {
