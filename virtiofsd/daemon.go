@@ -37,6 +37,8 @@ type daemonOptions struct {
 	metrics    string
 	fs         fsFlags
 	sandbox    sandboxFlags
+
+	controlPath string // of the control socket that there is
 }
 
 func defaultDaemonOptions() *daemonOptions {
@@ -179,14 +181,9 @@ func (o *daemonOptions) openGuests(ctx context.Context, store *storeaddr.Store, 
 		return nil, nil, errors.Join(err, closeControl(l))
 	}
 	end = func() { endMetrics(); fs.Close() }
-	sockets := []string{o.listen, o.narBridge, o.metrics}
 	if l != nil {
-		sockets = append(sockets, l.Addr().String())
+		o.controlPath = l.Addr().String()
 		guests = append(guests, table.service(l))
-	}
-	if err := o.sandbox.enter(o.addresses, log, sockets...); err != nil {
-		end()
-		return nil, nil, errors.Join(err, closeControl(l))
 	}
 	return guests, end, nil
 }
@@ -207,6 +204,9 @@ func orNone(s string) string {
 
 // serve serves until ctx is done or a listener fails, and more with it.
 func (o *daemonOptions) serve(ctx context.Context, s *grpcserver.Server, listeners []net.Listener, options grpcserver.Options, more ...service) error {
+	if err := o.sandbox.enter(o.addresses, options.Log, o.listen, o.narBridge, o.metrics, o.controlPath); err != nil {
+		return err
+	}
 	warning := ""
 	if options.Token == "" || options.TLS == nil {
 		warning = "other machines may be able to connect: set --token-file, --tls-cert and --tls-key"

@@ -39,12 +39,17 @@ func commandOf(argv0 string) *cobra.Command {
 // deployed sets the defaults that a program has, and a command line that a test
 // runs within its own process must not have.
 func deployed(root *cobra.Command) {
-	for _, c := range root.Commands() {
-		for flag, value := range map[string]string{"sandbox": "auto", "control": "auto"} {
-			if f := c.Flags().Lookup(flag); f != nil {
-				_ = f.Value.Set(value)
-				f.DefValue = value
-			}
+	for _, x := range []struct{ command, flag, value string }{
+		{"serve", "sandbox", "auto"},
+		{"daemon", "control", "auto"},
+	} {
+		c, _, err := root.Find([]string{x.command})
+		if err != nil {
+			continue
+		}
+		if f := c.Flags().Lookup(x.flag); f != nil {
+			_ = f.Value.Set(x.value)
+			f.DefValue = x.value
 		}
 	}
 }

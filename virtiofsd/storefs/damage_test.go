@@ -78,16 +78,27 @@ func TestDamagedFiles(t *testing.T) {
 	}
 	defer blobs.Close()
 	var log bytes.Buffer
-	served := New(Store{blobs, castore.NewMemoryDirectories(), pathinfo.NewMemory()}, slog.New(slog.NewTextHandler(&log, nil)))
+	served := New(Store{blobs, castore.NewMemoryDirectories(), pathinfo.NewMemory()}, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	defer served.Close()
-	m := newMount(context.Background(), served, nil)
+	m := served.RawFileSystem(context.Background())
+	// inode is the number of a store path that is the file n.
+	inode := func(name byte, d castore.Digest, size int) uint64 {
+		t.Helper()
+		info := treeInfo(name, castore.Node{Kind: castore.KindFile, Digest: d, Size: uint64(size)})
+		copy(info.StorePath.Hash[1:], d[:])
+		tree, err := served.trees.get(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tree.id
+	}
 	failed := 0
 	for d, want := range contents {
 		log.Reset()
-		inode := m.inodes.acquire(fuse.FUSE_ROOT_ID, d.Hex(), castore.Node{Kind: castore.KindFile, Digest: d, Size: uint64(len(want))})
+		id := inode(0, d, len(want))
 		for range 2 { // it stays so
 			for off := 0; off < len(want); off += 128 << 10 {
-				got, status := readAsGuest(m, inode.id, off, 128<<10)
+				got, status := readAsGuest(m, id, off, 128<<10)
 				switch {
 				case status == fuse.OK && !bytes.Equal(got, want[off:min(off+128<<10, len(want))]):
 					t.Fatalf("blob of %d bytes at %d: other bytes", len(want), off)
@@ -108,20 +119,18 @@ func TestDamagedFiles(t *testing.T) {
 		t.Errorf("%d reads fail, want %d (alone: %s)", failed, want, alone)
 	}
 	// A directory that says another size gets nothing of what lies behind.
-	m = newMount(context.Background(), served, nil) // which knows no inode
-	inode := m.inodes.acquire(fuse.FUSE_ROOT_ID, "longer", castore.Node{Kind: castore.KindFile, Digest: castore.Digest{}, Size: 10})
-	if _, status := readAsGuest(m, inode.id, 0, 10); status != fuse.EIO {
+	if _, status := readAsGuest(m, inode(1, castore.Digest{}, 10), 0, 10); status != fuse.EIO {
 		t.Errorf("a blob that is not there: %v", status)
 	}
 	for d, want := range contents {
-		inode := m.inodes.acquire(fuse.FUSE_ROOT_ID, "longer"+d.Hex(), castore.Node{Kind: castore.KindFile, Digest: d, Size: uint64(len(want)) + 100})
-		if got, status := readAsGuest(m, inode.id, len(want), 100); status != fuse.EIO {
+		id := inode(1, d, len(want)+100)
+		if got, status := readAsGuest(m, id, len(want), 100); status != fuse.EIO {
 			t.Fatalf("behind a blob of %d bytes: %d bytes, %v", len(want), len(got), status)
 		}
 	}
 }
 
-func readAsGuest(m *mount, id uint64, off, size int) ([]byte, fuse.Status) {
+func readAsGuest(m fuse.RawFileSystem, id uint64, off, size int) ([]byte, fuse.Status) {
 	in := &fuse.ReadIn{Offset: uint64(off), Size: uint32(size)}
 	in.NodeId = id
 	r, status := m.Read(nil, in, nil)

@@ -249,9 +249,10 @@ func (m *mount) listXAttr(w waiter, id uint64) (string, syscall.Errno) {
 	return name + "\x00", 0
 }
 
-// ioctl takes the exit report, from root and on the root directory alone.
+// ioctl takes the exit report, from root and on the root directory alone, if
+// there is somebody who wants it.
 func (m *mount) ioctl(uid uint32, id uint64, cmd uint32, data []byte) syscall.Errno {
-	if id != rootID || !bootproto.IsIoctlReport(cmd) {
+	if id != rootID || !bootproto.IsIoctlReport(cmd) || m.report == nil {
 		return syscall.ENOTTY
 	}
 	if uid != 0 {
@@ -262,9 +263,7 @@ func (m *mount) ioctl(uid uint32, id uint64, cmd uint32, data []byte) syscall.Er
 		m.fs.log.Warn("exit report of a guest is refused", "error", err)
 		return syscall.EINVAL
 	}
-	if m.report != nil {
-		m.report(r)
-	}
+	m.report(r)
 	return 0
 }
 
