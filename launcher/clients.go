@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
@@ -307,7 +308,7 @@ func attachTo(_ context.Context, j *job, name string) error {
 	}
 	defer conn.Close()
 	in := j.in
-	left := false
+	var left atomic.Bool
 	if t := session.NewTerminal(j.in, j.out); t != nil {
 		restore, err := t.Raw()
 		if err != nil {
@@ -319,11 +320,11 @@ func attachTo(_ context.Context, j *job, name string) error {
 	}
 	go func() {
 		if err := conn.Send(in, false); session.IsEscape(err) {
-			left = true
+			left.Store(true)
 			_ = conn.Close()
 		}
 	}()
-	if _, err := conn.Receive(j.out, j.err); left {
+	if _, err := conn.Receive(j.out, j.err); left.Load() {
 		return nil
 	} else if err != nil {
 		return err

@@ -104,8 +104,9 @@ func do(args []string) error {
 		signal.Ignore(os.Interrupt, syscall.SIGTERM)
 		fmt.Println("waiting")
 		time.Sleep(time.Hour)
-	case "panic": // crash the kernel
+	case "panic": // crash the kernel, once what was said is out of the guest
 		fmt.Println("waiting")
+		time.Sleep(2 * time.Second)
 		return os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0o200)
 	case "cat": // a file
 		data, err := os.ReadFile(args[1])
