@@ -77,7 +77,7 @@ func TestDryRun(t *testing.T) {
 		hasNot []string
 	}{
 		{"run", "", []string{"run", prog, "a b", "--cpus", "9"}, []string{
-			"virtiofsd serve --fd 3 --event-fd 4 --once --require " + storePath + "\n",
+			"virtiofsd serve --fd 3 --event-fd 4 --once --use-daemon auto --require " + storePath + "\n",
 			"mkinitrd build --template store --kernel KERNEL --compression none -o /run/user/7/storeboot/vm-0/initrd\n",
 			`"argv":["` + prog + `","a b","--cpus","9"],"stdin":"null","stdout":"port","stderr":"port","control":true}` + "\n",
 			"-append '" + base + "quiet storeboot.console=hvc0 storeboot.run'",
@@ -89,7 +89,7 @@ func TestDryRun(t *testing.T) {
 		}, nil},
 		{"run with an initrd", "", []string{"run", "--initrd", "KERNEL", "--console-log", "x.log", prog}, []string{"# /run/user/7/storeboot/vm-0/initrd: a copy of KERNEL\n"}, []string{"mkinitrd", "quiet"}},
 		{"store", "", []string{"run", "--store", "/my store", "--blob-service-addr", "memory:", prog}, []string{
-			"--once --store '/my store' --blob-service-addr memory: --require " + storePath,
+			"--once --use-daemon auto --store '/my store' --blob-service-addr memory: --require " + storePath,
 		}, nil},
 		{"shell", "", []string{"shell"}, []string{"--template shell", "storeboot.shell'"}, []string{"--require"}},
 		{"find", "", []string{"find"}, []string{"--template store", "storeboot.find'"}, []string{"--require", "run.json"}},

@@ -38,9 +38,10 @@ type daemon struct {
 }
 
 // DaemonCommand is the store daemon for one VM: the socket is descriptor 3,
-// events go to descriptor 4 and, if it fetches, its progress to 5.
+// events go to descriptor 4 and, if it fetches, its progress to 5. A running
+// daemon that has the same store serves in its place.
 func DaemonCommand(c vmm.Command, fetches bool) vmm.Command {
-	args := []string{"serve", "--fd", "3", "--event-fd", "4", "--once"}
+	args := []string{"serve", "--fd", "3", "--event-fd", "4", "--once", "--use-daemon", "auto"}
 	if fetches {
 		args = append(args, "--progress-fd", "5")
 	}
