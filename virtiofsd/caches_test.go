@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,9 +18,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
-	"storeboot/internal/cli"
 	"storeboot/virtiofsd/castore/castoretest"
 	"storeboot/virtiofsd/objectstore/s3test"
 )
@@ -337,16 +334,7 @@ func TestStalledCache(t *testing.T) {
 	defer server.Close()
 	newStore(t)
 	dir := t.TempDir()
-	detach(t, dir)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	code := make(chan int, 1)
-	go func() {
-		args := []string{"mount", "--substituter", server.URL + "?allow-unsigned=1", "--fetch-timeout", "200ms", dir}
-		code <- cli.Run(ctx, newCommand(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
-	}()
-	await(t, "mount", func() bool { return isMounted(dir) })
+	end := startMount(t, dir, "--substituter", server.URL+"?allow-unsigned=1", "--fetch-timeout", "200ms")
 	file := filepath.Join(dir, filepath.Base(drv))
 	if _, err := os.ReadFile(file); !errors.Is(err, syscall.EIO) {
 		t.Errorf("while the cache stalls: %v", err)
@@ -361,16 +349,11 @@ func TestStalledCache(t *testing.T) {
 	if want, err := os.ReadFile(root + drv); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%d bytes, want %d, %v", len(got), len(want), err)
 	}
-	cancel()
-	select {
-	case c := <-code:
-		if c != 0 {
-			t.Errorf("exit %d", c)
-		}
-	case <-time.After(2 * time.Minute):
-		t.Fatal("the mount does not end")
+	code, text := end()
+	if code != 0 {
+		t.Errorf("exit %d", code)
 	}
-	if text := stderr.String(); !strings.Contains(text, "still being fetched after 200ms") {
+	if !strings.Contains(text, "still being fetched after 200ms") {
 		t.Errorf("the log does not say why: %s", text)
 	}
 }

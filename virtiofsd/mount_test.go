@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"storeboot/internal/cli"
 	"storeboot/virtiofsd/castore"
 	"storeboot/virtiofsd/ingest"
 )
@@ -64,21 +63,47 @@ func isMounted(dir string) bool {
 	return bytes.Contains(table, []byte(" "+dir+" fuse"))
 }
 
+// startMount mounts the store at dir until end is called. It is a process of its
+// own: one that read what it serves itself could wait for itself.
+func startMount(t *testing.T, dir string, args ...string) (end func() (code int, stderr string)) {
+	t.Helper()
+	detach(t, dir)
+	cmd := process(append(append([]string{"mount"}, args...), dir)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // the exit status says it
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // unless it has ended
+		<-ended
+	})
+	await(t, "mount", func() bool { return isMounted(dir) })
+	return func() (int, string) {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+		case <-time.After(2 * time.Minute):
+			t.Fatal("the mount does not end")
+		}
+		return cmd.ProcessState.ExitCode(), stderr.String()
+	}
+}
+
 func TestMount(t *testing.T) {
 	mountable(t)
 	newStore(t)
 	tree := sampleTree(t)
 	path := strings.TrimSpace(must(t, "import", tree))
 	dir := t.TempDir()
-	detach(t, dir)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var stdout, stderr bytes.Buffer
-	code := make(chan int, 1)
-	go func() {
-		code <- cli.Run(ctx, newCommand(), []string{"mount", dir}, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
-	}()
-	await(t, "mount", func() bool { return isMounted(dir) })
+	end := startMount(t, dir)
 	mounted := filepath.Join(dir, filepath.Base(path))
 	if got, want := treeSum(t, mounted), treeSum(t, tree); got != want {
 		t.Error("what is mounted is another tree")
@@ -97,14 +122,8 @@ func TestMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer open.Close()
-	cancel()
-	select {
-	case c := <-code:
-		if c != 0 || stderr.Len() != 0 {
-			t.Errorf("exit %d: %s", c, &stderr)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("mount does not end")
+	if code, stderr := end(); code != 0 || stderr != "" {
+		t.Errorf("exit %d: %s", code, stderr)
 	}
 	if isMounted(dir) {
 		t.Error("it is still mounted")

@@ -74,8 +74,8 @@ func TestBlobFill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := b.(castore.FileBlob); !ok {
-			t.Error("the blob does not come from near")
+		if has, err := near.Has(context.Background(), d); !has || err != nil {
+			t.Errorf("near does not have %s when it is read: %v", d, err)
 		}
 		b.Close()
 	}
