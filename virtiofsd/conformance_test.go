@@ -28,7 +28,8 @@ func startProcess(t *testing.T, cmd *exec.Cmd, socket string) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case err := <-ended:
-			if err != nil || strings.Contains(string(out.b), "panic") {
+			// QEMU's daemon ends with its connection, or before that of the signal.
+			if err != nil && err.Error() != "signal: terminated" || strings.Contains(string(out.b), "panic") {
 				t.Errorf("%s: %v: %s", cmd.Path, err, out.b)
 			}
 		case <-time.After(30 * time.Second):
