@@ -32,7 +32,7 @@ func virtioFS() Fragment {
 			recommended("FILE_LOCKING", "package managers and databases lock files"),
 			recommended("BASE_FULL", "more than 4,096 processes"),
 			recommended("HIGH_RES_TIMERS", "sleeps shorter than a tick of 4 ms"),
-			recommended("NO_HZ_IDLE", "an idle guest leaves the host's CPU alone"),
+			recommended("NO_HZ_COMMON", "an idle guest leaves the host's CPU alone"),
 			recommended("BUG", "a kernel that finds itself wrong ends instead of going on"),
 			recommended("AIO", "asynchronous I/O of databases"),
 			recommended("IO_URING", "asynchronous I/O of newer programs"),

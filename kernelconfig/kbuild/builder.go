@@ -52,7 +52,7 @@ type Result struct {
 }
 
 // revision changes with what this package makes of the same inputs.
-const revision = "2"
+const revision = "3"
 
 // Build builds the kernel, unless it is in the cache.
 func Build(ctx context.Context, o Options) (*Result, error) {
@@ -72,7 +72,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	text := o.config()
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256([]byte(o.base() + text))
 	lock := Lock{
 		Version: lockVersion, Arch: string(o.Arch), Source: source.Digest, Fragments: o.Fragment.Name,
 		Config: hex.EncodeToString(sum[:]), Compiler: tools.versions[0], Linker: tools.versions[1],
@@ -116,7 +116,17 @@ func (l Lock) key() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// config is the piece of .config that the kernel is made of.
+// base is the piece of .config that comes first: of what contradicts it later,
+// Kconfig takes the later.
+func (o *Options) base() string {
+	var b strings.Builder
+	for _, x := range fragment.Base(o.Arch) {
+		b.WriteString(kconfig.Line(x.Name, x.Want()) + "\n")
+	}
+	return b.String()
+}
+
+// config is the piece of .config that the kernel is held to.
 func (o *Options) config() string {
 	var b strings.Builder
 	b.WriteString(kconfig.Line("LOCALVERSION", strconvValue("-storeboot")) + "\n" + kconfig.Line("LOCALVERSION_AUTO", kconfig.No) + "\n")

@@ -89,7 +89,7 @@ func TestBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first.Cached || first.Manifest.Version != "6.1.192-toy" || first.Manifest.Release != "6.1.192-storeboot" || first.Manifest.Options != 2 {
+	if first.Cached || first.Manifest.Version != "6.1.192-toy" || first.Manifest.Release != "6.1.192-storeboot" || first.Manifest.Options != 2+len(fragment.Base(fragment.AMD64)) {
 		t.Errorf("result %+v", first)
 	}
 	if !strings.Contains(strings.Join(lines, "\n"), "kernel/fork.o") {
@@ -292,7 +292,32 @@ func TestFragmentsOfLinux(t *testing.T) {
 						t.Errorf("%s: %s is %s", names, x.Option.Name, x.Value)
 					}
 				}
+				if c.Get("EXPERT") != kconfig.Yes || c.Get("KALLSYMS") == kconfig.Yes && c.Get("DEBUG_FS") != kconfig.Yes {
+					t.Errorf("%s: what nobody asked for is on", names)
+				}
 			}
 		})
+	}
+}
+
+// TestBaseGivesWay holds that what a user asks for goes before how we would make
+// the kernel, also where Kconfig lets only one of several be.
+func TestBaseGivesWay(t *testing.T) {
+	o := toyOptions(t, toySource(t))
+	o.Set = map[string]kconfig.Value{"EXPERT": kconfig.No, "KERNEL_XZ": kconfig.Yes}
+	r, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(r.Dir, "config-6.1.192-storeboot"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(line string) int { return bytes.Index(text, []byte(line+"\n")) }
+	if ours, theirs := at("CONFIG_EXPERT=y"), at("# CONFIG_EXPERT is not set"); ours < 0 || ours > theirs {
+		t.Errorf("Kconfig is given %s", text)
+	}
+	if ours, theirs := at("CONFIG_KERNEL_ZSTD=y"), at("CONFIG_KERNEL_XZ=y"); ours < 0 || ours > theirs {
+		t.Errorf("Kconfig is given %s", text)
 	}
 }

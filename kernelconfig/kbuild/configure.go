@@ -20,7 +20,7 @@ func (b *build) configure(ctx context.Context, src, out string) (*kconfig.Config
 		return nil, err
 	}
 	piece := filepath.Join(filepath.Dir(out), "fragment.config")
-	if err := os.WriteFile(piece, []byte(b.text), 0o644); err != nil {
+	if err := os.WriteFile(piece, []byte(b.base()+b.text), 0o644); err != nil {
 		return nil, err
 	}
 	if err := b.make(ctx, src, out, nil, "KCONFIG_ALLCONFIG="+piece, "allnoconfig"); err != nil {
