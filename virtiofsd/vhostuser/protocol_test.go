@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -302,20 +304,39 @@ func TestCallIsFull(t *testing.T) {
 	}
 }
 
+// reserveHugePages has the kernel set n more huge pages apart until the test
+// ends. Others than root have those that there are.
+func reserveHugePages(t *testing.T, n int) {
+	t.Helper()
+	const file = "/proc/sys/vm/nr_hugepages"
+	was, err := os.ReadFile(file)
+	if err != nil {
+		return
+	}
+	count, err := strconv.Atoi(strings.TrimSpace(string(was)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.WriteFile(file, []byte(strconv.Itoa(count+n)), 0) == nil {
+		t.Cleanup(func() { _ = os.WriteFile(file, was, 0) })
+	}
+}
+
 // TestHugePages maps a guest's memory of huge pages, if the system has any.
 func TestHugePages(t *testing.T) {
 	const huge = 2 << 20
 	fd, err := unix.MemfdCreate("huge", unix.MFD_CLOEXEC|unix.MFD_HUGETLB)
 	if err != nil {
-		t.Skipf("the system has no huge pages: %v", err)
+		t.Skipf("SKIP: the system has no huge pages: %v", err)
 	}
 	defer unix.Close(fd)
 	if err := unix.Ftruncate(fd, 4*huge); err != nil {
 		t.Fatal(err)
 	}
+	reserveHugePages(t, 4)
 	mem, err := unix.Mmap(fd, 0, 4*huge, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		t.Skipf("the system has no 4 free huge pages: %v (vm.nr_hugepages)", err)
+		t.Skipf("SKIP: the system has no 4 free huge pages: %v (vm.nr_hugepages)", err)
 	}
 	defer unix.Munmap(mem)
 	f := startDaemon(t, echo).connect(t, allFeatures)
