@@ -29,18 +29,7 @@ func background(t *testing.T, store, network, address string, args ...string) *e
 	t.Helper()
 	cmd := process(args...)
 	cmd.Env = append(cmd.Env, "STOREBOOT_STORE="+store)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // unless it has ended
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("%q: %s", args, stderr.String())
-		}
-	})
+	startLogged(t, cmd)
 	await(t, strings.Join(args, " ")+" listens", func() bool {
 		c, err := net.Dial(network, address)
 		if err == nil {

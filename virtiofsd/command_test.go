@@ -80,6 +80,24 @@ func process(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// startLogged starts a process that is killed with the test, and shows what it
+// said if the test has failed.
+func startLogged(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // unless it has ended
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("%q: %s", cmd.Args[1:], stderr.String())
+		}
+	})
+}
+
 // virtiofsd runs the command.
 func virtiofsd(args ...string) (code int, stdout, stderr string) {
 	var o, e bytes.Buffer

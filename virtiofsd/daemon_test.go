@@ -23,18 +23,7 @@ import (
 func daemonProcess(t *testing.T, socket string, args ...string) (*grpcstore.Conn, *exec.Cmd) {
 	t.Helper()
 	cmd := process(append([]string{"daemon", "-l", socket}, args...)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // unless it has ended
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("daemon: %s", stderr.String())
-		}
-	})
+	startLogged(t, cmd)
 	return dialDaemon(t, socket), cmd
 }
 

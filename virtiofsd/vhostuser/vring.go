@@ -90,21 +90,9 @@ func (v *vring) tell(stop int32) {
 // joined waits for the end of the loop. A front end that keeps the eventfd of its
 // interrupts full may have left us waiting in a write to it: reading makes room.
 func (v *vring) joined() {
-	for !v.endedWithin(100 * time.Millisecond) {
+	for !v.endsWithin(100*time.Millisecond, nil) {
 		makeRoom(v.call)
 		makeRoom(v.loop.logged)
-	}
-}
-
-func (v *vring) endedWithin(limit time.Duration) bool {
-	t := time.NewTimer(limit)
-	defer t.Stop()
-	select {
-	case <-v.loop.ended:
-		v.ended()
-		return true
-	case <-t.C:
-		return false
 	}
 }
 
@@ -133,7 +121,7 @@ func (v *vring) pause() {
 		return
 	}
 	v.tell(stopEmpty)
-	if !v.endsWithin(v.backend.device.drainLimit()) {
+	if !v.endsWithin(v.backend.device.drainLimit(), v.backend.ending.Done()) {
 		v.tell(stopNow)
 	}
 	if v.running() {
@@ -155,7 +143,7 @@ func (v *vring) drain() {
 	} else {
 		v.tell(stopEmpty)
 	}
-	if !v.endsWithin(v.backend.device.drainLimit()) {
+	if !v.endsWithin(v.backend.device.drainLimit(), v.backend.ending.Done()) {
 		if v.backend.ending.Err() != nil {
 			v.tell(stopGone)
 		}
@@ -189,8 +177,8 @@ func (v *vring) cancelRequests() {
 }
 
 // endsWithin waits for the loop's end, and says whether it came: not within the
-// limit, and not before the connection is to end.
-func (v *vring) endsWithin(limit time.Duration) bool {
+// limit, and not before given is closed.
+func (v *vring) endsWithin(limit time.Duration, given <-chan struct{}) bool {
 	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
@@ -199,7 +187,7 @@ func (v *vring) endsWithin(limit time.Duration) bool {
 		return true
 	case <-t.C:
 		return false
-	case <-v.backend.ending.Done():
+	case <-given:
 		return false
 	}
 }
