@@ -106,21 +106,13 @@ func open(file string, limits Limits) (*Table, error) {
 // create makes the table unless it is there. Several processes may do so at
 // once, and be killed.
 func (t *Table) create() error {
-	var id, version int
-	look := func(q interface {
-		QueryRow(string, ...any) *sql.Row
-	}) error {
-		return errors.Join(q.QueryRow("PRAGMA application_id").Scan(&id), q.QueryRow("PRAGMA user_version").Scan(&version))
-	}
-	if err := look(t.sql); err != nil {
-		return explain(err)
-	}
-	if id == 0 && version == 0 {
-		if err := t.initialize(look, &id, &version); err != nil {
-			return explain(err)
-		}
+	id, version, err := look(t.sql)
+	if err == nil && version == 0 && (id == 0 || id == applicationID) {
+		id, version, err = t.initialize()
 	}
 	switch {
+	case err != nil:
+		return explain(err)
 	case id != applicationID:
 		return errForeign
 	case version != schemaVersion:
@@ -129,9 +121,21 @@ func (t *Table) create() error {
 	return nil
 }
 
-func (t *Table) initialize(look func(interface {
+// look returns what the file says that it is. Another process that makes the
+// table sets both numbers at once, which outside a transaction may be between
+// the two reads here. So the version is read first: a version other than 0 is
+// never seen without the identity that was set with it.
+func look(q interface {
 	QueryRow(string, ...any) *sql.Row
-}) error, id, version *int) error {
+}) (id, version int, err error) {
+	if err := q.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return 0, 0, err
+	}
+	err = q.QueryRow("PRAGMA application_id").Scan(&id)
+	return id, version, err
+}
+
+func (t *Table) initialize() (id, version int, err error) {
 	// The mode is in the file. SQLite does not wait for others who change it too,
 	// so that this is tried again.
 	for try := 0; ; try++ {
@@ -140,30 +144,29 @@ func (t *Table) initialize(look func(interface {
 			break
 		}
 		if !isBusy(err) || try == 100 {
-			return err
+			return 0, 0, err
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 	tx, err := t.sql.Begin()
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	defer tx.Rollback()
-	if err := look(tx); err != nil || *id != 0 || *version != 0 {
-		return err // another process was first
+	if id, version, err := look(tx); err != nil || id != 0 || version != 0 {
+		return id, version, err // another process was first
 	}
 	var tables int
 	if err := tx.QueryRow("SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil {
-		return err
+		return 0, 0, err
 	}
 	if tables != 0 {
-		return errForeign
+		return 0, 0, errForeign
 	}
 	if _, err := tx.Exec(schema + fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", applicationID, schemaVersion)); err != nil {
-		return err
+		return 0, 0, err
 	}
-	*id, *version = applicationID, schemaVersion
-	return tx.Commit()
+	return applicationID, schemaVersion, tx.Commit()
 }
 
 var errForeign = errors.New("not a table of uploads: name another file")
