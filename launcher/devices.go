@@ -23,7 +23,8 @@ type devices struct {
 	nets      []vmm.Net
 	ports     []vmm.Port
 	maxMemory vmm.Size
-	pin       []int
+	pin       []int   // of the whole VM, nil for none
+	pins      [][]int // of each processor
 }
 
 // parseDevices checks the flags themselves.
@@ -70,7 +71,7 @@ func (o *machineOptions) parseDevices() (d devices, err error) {
 		}
 	}
 	if o.pin != "" {
-		if d.pin, err = parseCPUs(o.pin); err != nil {
+		if d.pin, d.pins, err = parsePin(o.pin); err != nil {
 			return d, cli.Usagef("--pin %s: %w", o.pin, err)
 		}
 	}
@@ -79,6 +80,37 @@ func (o *machineOptions) parseDevices() (d devices, err error) {
 
 // maxHostCPU is the last processor that a CPU set can name.
 const maxHostCPU = 1023
+
+// parsePin reads a list of the host's processors for the whole VM, or one for each
+// processor of the guest: 0@4,5,1@6-7.
+func parsePin(s string) (all []int, each [][]int, err error) {
+	if !strings.Contains(s, "@") {
+		all, err = parseCPUs(s)
+		return all, nil, err
+	}
+	at := -1
+	for part := range strings.SplitSeq(s, ",") {
+		if guest, host, ok := strings.Cut(part, "@"); ok {
+			n, err := strconv.ParseUint(guest, 10, 16)
+			if err != nil || n >= vmm.MaxCPUs {
+				return nil, nil, fmt.Errorf("%q: want a processor of the guest and those of the host that it may run on, as 0@4", part)
+			}
+			at, part = int(n), host
+		}
+		if at < 0 {
+			return nil, nil, fmt.Errorf("%q: want a processor of the guest before it, as 0@%s", part, part)
+		}
+		list, err := parseCPUs(part)
+		if err != nil {
+			return nil, nil, err
+		}
+		for len(each) <= at {
+			each = append(each, nil)
+		}
+		each[at] = append(each[at], list...)
+	}
+	return nil, each, nil
+}
 
 // parseCPUs reads a list of processors as taskset(1) has it: 0-3,8.
 func parseCPUs(s string) (list []int, err error) {
@@ -113,7 +145,7 @@ func (d *devices) needQEMU() string {
 func (d *devices) add(ctx context.Context, o *machineOptions, config *session.Config) error {
 	m := &config.Machine
 	m.MaxMemory, m.Balloon, m.HugePages = d.maxMemory, o.balloon, o.hugePages
-	config.Affinity = d.pin
+	config.Affinity, m.Pins = d.pin, d.pins
 	if o.hugePages {
 		if err := checkHugePages(m.Memory); err != nil {
 			return err

@@ -71,10 +71,10 @@ func printConfig(w io.Writer, config *session.Config, why string) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(struct {
-		VMM     string
-		Why     string
-		Machine vmm.Machine
-		Run     *bootproto.RunSpec `json:",omitempty"`
-		Command []string
+		VMM     string             `json:"vmm"`
+		Why     string             `json:"why"`
+		Machine vmm.Machine        `json:"machine"`
+		Run     *bootproto.RunSpec `json:"run,omitempty"`
+		Command []string           `json:"command"`
 	}{config.Hypervisor.Name(), why, files.Machine, config.RunSpec, config.Hypervisor.Command(&files.Machine).Words()})
 }

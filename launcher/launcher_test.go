@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -147,6 +148,46 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
+// TestPrintConfig holds the names of the JSON, which others read: those of the
+// flags.
+func TestPrintConfig(t *testing.T) {
+	if !amd64() {
+		t.Skip("SKIP: the kernel image of this test is for amd64")
+	}
+	kernel := filepath.Join(host(t), "vmlinuz")
+	code, out, errOut := run(t, "run", "--print-config", "--accel", "tcg", "--kernel", kernel, "--cpus", "2", "--pin", "1@0,2-3",
+		"--memory", "256M", "--max-memory", "512M", "--balloon", "--net", "user", "-p", "8080:80", "--disk", kernel+",ro", prog)
+	if code != 0 || errOut != "" {
+		t.Fatalf("exit %d, stderr %s", code, errOut)
+	}
+	var c struct {
+		VMM, Why string
+		Run      struct{ Argv []string }
+		Command  []string
+		Machine  map[string]json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(out), &c); err != nil {
+		t.Fatal(err)
+	}
+	if c.VMM != "qemu" || c.Why == "" || len(c.Run.Argv) != 1 || !strings.HasSuffix(c.Command[0], "qemu-system-x86_64") {
+		t.Errorf("got %s", out)
+	}
+	for name, want := range map[string]string{
+		"arch": `"amd64"`, "accel": `"tcg"`, "cpus": "2", "memory": "268435456", "max-memory": "536870912", "balloon": "true",
+		"pin": "[null,[0,2,3]]", "disk": `[{"path":"` + kernel + `","ro":true}]`, "kernel": `"` + kernel + `"`,
+	} {
+		var b bytes.Buffer
+		if err := json.Compact(&b, c.Machine[name]); err != nil || b.String() != want {
+			t.Errorf("%s is %s, want %s", name, &b, want)
+		}
+	}
+	for line := range strings.Lines(out) {
+		if name, _, ok := strings.Cut(strings.TrimLeft(line, " "), `": `); ok && name != strings.ToLower(name) {
+			t.Errorf("a name that is not in lower case: %s", line)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	tests := []struct {
 		name string
@@ -174,6 +215,10 @@ func TestErrors(t *testing.T) {
 		{"CPUs", "", []string{"find", "--cpus", "0"}, 2, []string{"--cpus 0", "1 to 255"}},
 		{"original CPUs", cpusVariable + "=many", []string{"find"}, 2, []string{"CH_NUM_CPUS=many"}},
 		{"original zero CPUs", cpusVariable + "=0", []string{"find"}, 2, []string{"CH_NUM_CPUS 0"}},
+		{"pin", "", []string{"find", "--kernel", "KERNEL", "--pin", "0@1,2@3"}, 1, []string{"processor 2 of the guest is pinned"}},
+		{"pin of nothing", "", []string{"find", "--pin", "x@1"}, 2, []string{"--pin x@1", "as 0@4"}},
+		{"pin half", "", []string{"find", "--pin", "1,0@2"}, 2, []string{"as 0@1"}},
+		{"pin backwards", "", []string{"find", "--pin", "0@3-1"}, 2, []string{"want processors"}},
 		{"memory", "", []string{"find", "--memory", "1"}, 2, []string{"--memory 1", "1M"}},
 		{"original memory", memoryVariable + "=lots", []string{"find"}, 2, []string{"CH_MEM_SIZE lots"}},
 		{"timeout", "", []string{"find", "--timeout", "-1s"}, 2, []string{"--timeout -1s"}},

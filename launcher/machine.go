@@ -89,7 +89,7 @@ func (o *machineOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.maxMemory, "max-memory", "", "memory that the guest can be given while it runs (launcher resize), by virtio-mem (default: no more than --memory)")
 	f.BoolVar(&o.balloon, "balloon", false, "let the guest give back memory: what it does not use by itself, more by launcher resize")
 	f.BoolVar(&o.hugePages, "hugepages", false, "take the guest's memory from the host's huge pages of 2 MiB (vm.nr_hugepages)")
-	f.StringVar(&o.pin, "pin", "", "run the VM on these processors of the host only, a `LIST` as 0-3,8 (default: on any)")
+	f.StringVar(&o.pin, "pin", "", "run the VM on these processors of the host only, a `LIST` as 0-3,8, or each of the guest's on some, as 0@4,1@5-6 (default: on any)")
 	f.StringArrayVar(&o.shares, "share", nil, "share a directory of the host, `TAG=PATH[,rw][,at=DIR]`, mounted at /mnt/TAG or DIR, read-only without rw (repeatable)")
 	f.StringArrayVar(&o.nets, "net", nil, "network device: `user` (QEMU's own, or passt with cloud-hypervisor), passt, or tap=INTERFACE; ,mac=ADDRESS may follow (repeatable; default: none)")
 	f.StringArrayVarP(&o.publish, "publish", "p", nil, "pass connections to a port of the host on to the guest, `[ADDRESS:]HOST:GUEST[/udp]`; the address is 127.0.0.1 without one; needs no --net (repeatable)")

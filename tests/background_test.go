@@ -31,7 +31,7 @@ func TestBackground(t *testing.T) {
 	needVM(t)
 	w := newWorld(t)
 	prog := w.addGuestProg() + "/bin/guestprog"
-	if out := w.must("launcher", "run", "--detach", "--name", "web", prog, "stubborn"); out != "web\n" {
+	if out := w.must("launcher", "run", "--detach", "--name", "web", "--pin", "0@0", prog, "stubborn"); out != "web\n" {
 		t.Fatalf("--detach printed %q", out)
 	}
 	w.endVM("web")
@@ -42,6 +42,9 @@ func TestBackground(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(w.must("launcher", "ps", "--json")), &vm); err != nil || vm.Name != "web" || vm.VMM != "qemu" || !vm.Detached || vm.VMMPID == 0 {
 		t.Errorf("ps: %+v, %v", vm, err)
+	}
+	if !threadAllowed(vm.VMMPID, "0") {
+		t.Error("--pin: no thread of the monitor runs on processor 0 alone")
 	}
 	exec := func(input string, args ...string) result {
 		t.Helper()
@@ -89,6 +92,18 @@ func TestBackground(t *testing.T) {
 	if out := w.must("launcher", "ps", "-q"); out != "" {
 		t.Errorf("ps after rm: %s", out)
 	}
+}
+
+// threadAllowed says whether a thread of the process may run on that list of
+// processors and no other.
+func threadAllowed(pid int, cpus string) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), "\nCpus_allowed_list:\t"+cpus+"\n") {
+			return true
+		}
+	}
+	return false
 }
 
 // TestBackgroundFailures holds that a VM that cannot begin says so at once, with

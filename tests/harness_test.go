@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"storeboot/tests/nested"
 )
 
 // bootLimit is how long one VM may take on a slow machine without KVM, where
@@ -21,11 +23,18 @@ const bootLimit = 5 * time.Minute
 // programs builds the five commands and the guest program once, and returns
 // the directory that holds them.
 var programs = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv(nested.DirVariable); dir != "" {
+		return filepath.Join(dir, "bin"), nil
+	}
 	dir, err := os.MkdirTemp("", "storeboot-tests-")
 	if err != nil {
 		return "", err
 	}
 	built = dir
+	return dir, buildPrograms(dir)
+})
+
+func buildPrograms(dir string) error {
 	args := []string{"build", "-o", dir + "/"}
 	for _, c := range commands {
 		args = append(args, "storeboot/"+c)
@@ -33,16 +42,16 @@ var programs = sync.OnceValues(func() (string, error) {
 	cmd := exec.Command("go", append(args, "storeboot/tests/guestprog")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return dir, nil
-})
+	return nil
+}
 
 // built is what programs leaves to be removed.
 var built string
 
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code := runTests(m)
 	if built != "" {
 		_ = os.RemoveAll(built)
 	}
@@ -229,6 +238,9 @@ var helloClosure = sync.OnceValues(func() (string, error) {
 // addHello takes the closure of hello into the store.
 func (w *world) addHello() string {
 	w.t.Helper()
+	if dir := os.Getenv(nested.DirVariable); dir != "" {
+		return w.takeHello(dir)
+	}
 	for _, tool := range []string{"nix-build", "patchelf", "hello"} {
 		_, err := exec.LookPath(tool)
 		need(w.t, err == nil, tool+" (apt-get install nix-bin patchelf hello)")
@@ -239,4 +251,18 @@ func (w *world) addHello() string {
 	}
 	w.must("virtiofsd", "copy", "--from-nix", hello)
 	return hello
+}
+
+// takeHello takes the store with the closure of hello that was made for the
+// nested host.
+func (w *world) takeHello(dir string) string {
+	w.t.Helper()
+	path, err := os.ReadFile(filepath.Join(dir, "hello"))
+	if err == nil {
+		err = os.CopyFS(w.store, os.DirFS(filepath.Join(dir, "store")))
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(path))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"storeboot/internal/bootproto"
 	"storeboot/virtiofsd/grpcserver"
 	"storeboot/virtiofsd/storefs"
 )
@@ -62,16 +63,8 @@ func (c *fsCollector) Collect(out chan<- prometheus.Metric) {
 		counter(readBytesDesc, stats.ReadBytes.Load(), v.name)
 		counter(mountsDesc, stats.Mounts.Load(), v.name)
 		out <- prometheus.MustNewConstMetric(connectionsDesc, prometheus.GaugeValue, float64(stats.Sessions.Load()), v.name)
-		for opcode := range uint32(64) {
-			op, name := stats.Op(opcode), storefs.OpcodeName(opcode)
-			n := op.Count.Load()
-			if n == 0 {
-				continue
-			}
-			if name == "" {
-				name = fmt.Sprint(opcode)
-			}
-			counter(requestsDesc, n, v.name, name)
+		for op, name := range stats.Used() {
+			counter(requestsDesc, op.Count.Load(), v.name, name)
 			counter(errorsDesc, op.Errors.Load(), v.name, name)
 			buckets := map[float64]uint64{}
 			below := uint64(0)
@@ -129,4 +122,14 @@ func serveMetrics(addr string, views func() []served, log *slog.Logger) (end fun
 		}
 		serving.Wait()
 	}, nil
+}
+
+// countRequests is what was counted, for whoever started us.
+func countRequests(stats *storefs.Stats) (list []bootproto.StoreRequests) {
+	for op, name := range stats.Used() {
+		list = append(list, bootproto.StoreRequests{
+			Opcode: name, Count: op.Count.Load(), Errors: op.Errors.Load(), Micros: op.Nanoseconds.Load() / 1000,
+		})
+	}
+	return list
 }

@@ -327,7 +327,12 @@ func (s *server) serveConn(ctx context.Context, conn *net.UnixConn) {
 		log.Error("connection ended", "error", err)
 	}
 	log.Debug("disconnected")
-	s.events.send(bootproto.Event{Kind: bootproto.EventDisconnected, Connection: n})
+	gone := bootproto.Event{Kind: bootproto.EventDisconnected, Connection: n}
+	if s.once {
+		// The view is this VM's alone.
+		gone.Requests, gone.ReadBytes = countRequests(s.fs.Stats()), s.fs.Stats().ReadBytes.Load()
+	}
+	s.events.send(gone)
 }
 
 // eventWriter writes events to whoever started us. A nil one writes nothing.

@@ -215,7 +215,14 @@ func TestServeEvents(t *testing.T) {
 		t.Errorf("report %+v", e)
 	}
 	f.Close()
-	expect(bootproto.EventDisconnected)
+	gone := expect(bootproto.EventDisconnected)
+	counts := map[string]uint64{}
+	for _, q := range gone.Requests {
+		counts[q.Opcode] = q.Count
+	}
+	if counts["INIT"] != 1 || counts["IOCTL"] != 1 {
+		t.Errorf("the VM's requests: %v, want one INIT and one IOCTL", counts)
+	}
 	if code := r.end(); code != 0 {
 		t.Errorf("exit %d: %s", code, &r.stderr)
 	}

@@ -29,6 +29,22 @@ type Event struct {
 	UnixMicros int64     `json:"time_us"`
 	Connection int       `json:"connection,omitempty"`
 	Report     *Report   `json:"report,omitempty"`
+	// Requests are what the VM asked of the store, by opcode, in an
+	// [EventDisconnected] of a daemon that serves one VM.
+	Requests []StoreRequests `json:"requests,omitempty"`
+	// ReadBytes are contents of files that went to the VM, likewise.
+	ReadBytes uint64 `json:"read_bytes,omitempty"`
+}
+
+// StoreRequests counts the requests of one FUSE opcode.
+type StoreRequests struct {
+	// Opcode is Linux's name without FUSE_, or a number.
+	Opcode string `json:"opcode"`
+	Count  uint64 `json:"count"`
+	Errors uint64 `json:"errors"` // answered with one; names that do not exist are none
+	// Micros is the time from taking a request to its answer, of all together, in
+	// microseconds.
+	Micros uint64 `json:"time_us"`
 }
 
 // ParseEvent parses one line. An [EventReport] has a sound Report.

@@ -13,6 +13,7 @@ import (
 
 	"storeboot/internal/bootproto"
 	"storeboot/launcher/rundir"
+	"storeboot/launcher/timeline"
 	"storeboot/launcher/vmm"
 )
 
@@ -33,6 +34,7 @@ type daemon struct {
 
 	mu   sync.Mutex
 	last *bootproto.Report
+	gone *bootproto.Event // the first EventDisconnected
 	seen map[bootproto.EventKind]bool
 	err  error // of the event stream
 }
@@ -121,6 +123,9 @@ func (d *daemon) take(e *bootproto.Event) {
 	if e.Kind == bootproto.EventReport && e.Report != nil {
 		d.last = e.Report
 	}
+	if e.Kind == bootproto.EventDisconnected && first {
+		d.gone = e
+	}
 	d.mu.Unlock()
 	if first && d.now != nil {
 		d.now(e.Kind)
@@ -156,6 +161,19 @@ func (d *daemon) lastReport() *bootproto.Report {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.last
+}
+
+// requests are what the guest asked of the store, once it has gone.
+func (d *daemon) requests() (list []timeline.Requests, readBytes uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.gone == nil {
+		return nil, 0
+	}
+	for _, q := range d.gone.Requests {
+		list = append(list, timeline.Requests{Opcode: printable(q.Opcode), Count: q.Count, Errors: q.Errors, Took: q.Micros})
+	}
+	return list, d.gone.ReadBytes
 }
 
 // has says whether there was an event of that kind.

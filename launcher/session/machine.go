@@ -92,6 +92,13 @@ func (r *runner) startVM() error {
 	close(r.begun)
 	r.writeState()
 	go vm.monitor(r.Hypervisor)
+	if len(m.Pins) > 0 {
+		go func() {
+			if err := vm.pin(r.Hypervisor, m.Pins); err != nil {
+				vm.broken <- err
+			}
+		}()
+	}
 	serial := io.Writer(&vm.scan)
 	if r.SerialOut != nil {
 		serial = io.MultiWriter(&vm.scan, r.SerialOut)
@@ -151,6 +158,25 @@ func (vm *machine) monitor(h vmm.Hypervisor) {
 		default:
 		}
 	})
+}
+
+// pin lets the guest's processors run on some of the host's only.
+func (vm *machine) pin(h vmm.Hypervisor, pins [][]int) error {
+	threads, err := h.Threads(vm.conn)
+	if err != nil {
+		return fmt.Errorf("pin the guest's processors: %w", err)
+	}
+	for i, thread := range threads {
+		if i >= len(pins) || len(pins[i]) == 0 {
+			continue
+		}
+		set := cpuSet(pins[i])
+		// A guest that has ended meanwhile needs no pins.
+		if err := unix.SchedSetaffinity(thread, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("run processor %d of the guest on processors %v: %w (this host may not have them)", i, pins[i], err)
+		}
+	}
+	return nil
 }
 
 func (vm *machine) end() vmm.End {

@@ -101,17 +101,22 @@ func pin(cpus []int) (back func(), err error) {
 	if cpus == nil {
 		return func() {}, nil
 	}
-	var old, set unix.CPUSet
+	var old unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &old); err != nil {
 		return nil, os.NewSyscallError("sched_getaffinity", err)
 	}
-	for _, c := range cpus {
-		set.Set(c)
-	}
+	set := cpuSet(cpus)
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		return nil, fmt.Errorf("run on processors %v: %w (this host may not have them)", cpus, err)
 	}
 	return func() { _ = unix.SchedSetaffinity(0, &old) }, nil
+}
+
+func cpuSet(cpus []int) (set unix.CPUSet) {
+	for _, c := range cpus {
+		set.Set(c)
+	}
+	return set
 }
 
 // ended says whether the process has ended.

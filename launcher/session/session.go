@@ -20,7 +20,7 @@ import (
 
 // Limits of waiting. None is reached unless something is broken.
 const (
-	readyLimit = 20 * time.Second       // until the store daemon serves: it opens its store
+	readyLimit = time.Minute            // until the store daemon serves: it opens its store
 	fetchLimit = 24 * time.Hour         // the same where it fetches first, with limits of its own
 	reportStay = 20 * time.Second       // for the power-off after the guest's last report
 	endStay    = 5 * time.Second        // for the monitor's process after the guest's end

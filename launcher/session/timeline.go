@@ -19,6 +19,7 @@ func (r *runner) timeline(res *Result) *timeline.Timeline {
 		What:    fmt.Sprintf("%s, %s, %s, %d CPUs, %s", r.State.Kernel, r.Hypervisor.Name(), m.Accel, m.CPUs, m.Memory),
 		Total:   us(r.times.ended),
 	}
+	out.Requests, out.ReadBytes = r.daemon.requests()
 	span := func(part, name string, from, to int64) {
 		if from >= 0 && to >= from {
 			out.Spans = append(out.Spans, timeline.Span{Part: part, Name: name, Start: from, End: to})

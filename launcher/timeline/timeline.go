@@ -24,6 +24,20 @@ type Timeline struct {
 	Spans []Span `json:"spans"`
 	Marks []Mark `json:"marks"`
 	Total int64  `json:"total_us"`
+	// Requests are what the guest asked of the store, by opcode; none if the
+	// daemon does not tell. ReadBytes are contents of files that it was given.
+	Requests  []Requests `json:"requests,omitempty"`
+	ReadBytes uint64     `json:"read_bytes,omitempty"`
+}
+
+// Requests are those of one FUSE opcode.
+type Requests struct {
+	Opcode string `json:"opcode"`
+	Count  uint64 `json:"count"`
+	Errors uint64 `json:"errors"`
+	// Took is the time of all together, from taking a request to its answer, in
+	// microseconds. Queues work at the same time, so it may be more than the boot's.
+	Took uint64 `json:"took_us"`
 }
 
 // Span is a stretch of time of one part.
@@ -73,6 +87,15 @@ func (t *Timeline) Table(w io.Writer) error {
 		fmt.Fprintf(tw, "%s\t\t\t  %s\n", ms(m.At), m.Name)
 	}
 	fmt.Fprintf(tw, "%s\t%s\t100 %%\t  in all\n", ms(0), ms(t.Total))
+	if len(t.Requests) > 0 {
+		fmt.Fprintf(tw, "\nrequests\terrors\ttook\t  of the store, %d bytes read\n", t.ReadBytes)
+		var all Requests
+		for _, r := range t.Requests {
+			fmt.Fprintf(tw, "%d\t%d\t%s\t  %s\n", r.Count, r.Errors, ms(int64(r.Took)), r.Opcode)
+			all.Count, all.Errors, all.Took = all.Count+r.Count, all.Errors+r.Errors, all.Took+r.Took
+		}
+		fmt.Fprintf(tw, "%d\t%d\t%s\t  in all\n", all.Count, all.Errors, ms(int64(all.Took)))
+	}
 	return tw.Flush()
 }
 

@@ -12,8 +12,9 @@ import (
 func sample() *Timeline {
 	return &Timeline{
 		Version: Version, What: "6.1 <cloud>, qemu", Total: 2_000_000,
-		Spans: []Span{{"launcher", "prepare", 0, 50_000}, {"guest", "kernel & modules", 100_000, 1_500_000}},
-		Marks: []Mark{{"first output", 1_900_000}},
+		Spans:    []Span{{"launcher", "prepare", 0, 50_000}, {"guest", "kernel & modules", 100_000, 1_500_000}},
+		Marks:    []Mark{{"first output", 1_900_000}},
+		Requests: []Requests{{"LOOKUP", 40, 1, 3_000}, {"READ", 2, 0, 500}}, ReadBytes: 8192,
 	}
 }
 
@@ -32,7 +33,7 @@ func TestTimeline(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, want := range []string{"launcher: prepare", "1400.0 ms", "70 %", "first output"} {
+	for _, want := range []string{"launcher: prepare", "1400.0 ms", "70 %", "first output", "8192 bytes read", "LOOKUP", "3.5 ms"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, table.String())
 		}

@@ -72,7 +72,7 @@ func (h *CloudHypervisor) Command(m *Machine) Command {
 	args := []string{
 		"--kernel", m.Kernel,
 		"--cmdline", m.CommandLine,
-		"--cpus", "boot=" + strconv.Itoa(m.CPUs),
+		"--cpus", "boot=" + strconv.Itoa(m.CPUs) + chAffinity(m.Pins),
 		"--memory", chMemory(m),
 		"--serial", output(m.Serial),
 		"--console", output(m.Program),
@@ -112,6 +112,25 @@ func (h *CloudHypervisor) Command(m *Machine) Command {
 		args = append(args, "--api-socket", "path="+m.API)
 	}
 	return Command{Path: h.Path, Args: args, Sockets: []Socket{SocketMonitor}}
+}
+
+// chAffinity is the pins as 0@[2,3],1@[4].
+func chAffinity(pins [][]int) string {
+	var list []string
+	for i, cpus := range pins {
+		if len(cpus) == 0 {
+			continue
+		}
+		words := make([]string, len(cpus))
+		for j, c := range cpus {
+			words[j] = strconv.Itoa(c)
+		}
+		list = append(list, strconv.Itoa(i)+"@["+strings.Join(words, ",")+"]")
+	}
+	if list == nil {
+		return ""
+	}
+	return ",affinity=[" + strings.Join(list, ",") + "]"
 }
 
 // chMemory is shared, since the store daemon reads and writes the guest's
@@ -182,6 +201,9 @@ func (h *CloudHypervisor) Monitor(conn io.ReadWriter, ended func(End)) error {
 func (h *CloudHypervisor) PowerButton(_ io.Writer, m *Machine) error {
 	return h.put(m, "vm.power-button", nil)
 }
+
+// Threads is for nothing: cloud-hypervisor pins them itself.
+func (h *CloudHypervisor) Threads(io.Writer) ([]int, error) { return nil, nil }
 
 func (h *CloudHypervisor) Resize(_ io.Writer, m *Machine, memory Size) error {
 	if err := checkResize(m, memory); err != nil {

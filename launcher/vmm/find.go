@@ -55,14 +55,17 @@ func oneOf(s string, list ...string) bool {
 
 // Host is what [Find] asks of the machine it runs on.
 type Host struct {
-	Arch     string                             // as GOARCH
-	LookPath func(string) (string, error)       // as exec.LookPath
-	Probe    func(context.Context, *QEMU) Probe // as ProbeKVM
+	Arch     string                       // as GOARCH
+	LookPath func(string) (string, error) // as exec.LookPath
+	// Probe is ProbeKVM, patient where KVM was asked for.
+	Probe func(ctx context.Context, q *QEMU, patient bool) Probe
 }
 
 // NewHost is this machine; answers are kept in the directory cache.
 func NewHost(arch, cache string) Host {
-	return Host{Arch: arch, LookPath: exec.LookPath, Probe: func(ctx context.Context, q *QEMU) Probe { return ProbeKVM(ctx, q, cache) }}
+	return Host{Arch: arch, LookPath: exec.LookPath, Probe: func(ctx context.Context, q *QEMU, patient bool) Probe {
+		return ProbeKVM(ctx, q, cache, patient)
+	}}
 }
 
 // Found is the answer of [Find].
@@ -99,15 +102,15 @@ func Find(ctx context.Context, h Host, c Choice, arch, needQEMU string) (Found, 
 	case foreign:
 		return Found{q, TCG, "the guest is " + arch + ", this machine " + h.Arch}, nil
 	}
+	needKVM := c.Accel == "kvm" || c.VMM == "cloud-hypervisor"
 	// Without QEMU there is nothing to try with but cloud-hypervisor itself.
 	kvm := Probe{Usable: true}
 	if qemuErr == nil {
-		kvm = h.Probe(ctx, q)
+		kvm = h.Probe(ctx, q, needKVM)
 		if err := ctx.Err(); err != nil {
 			return Found{}, err
 		}
 	}
-	needKVM := c.Accel == "kvm" || c.VMM == "cloud-hypervisor"
 	switch {
 	case !kvm.Usable && needKVM:
 		return Found{}, fmt.Errorf("KVM is of no use here: %s (use --vmm qemu --accel tcg)", strings.TrimSuffix(kvm.Why, "."))

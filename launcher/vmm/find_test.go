@@ -54,7 +54,10 @@ func TestFind(t *testing.T) {
 					}
 					return "", exec.ErrNotFound
 				},
-				Probe: func(context.Context, *QEMU) Probe {
+				Probe: func(_ context.Context, _ *QEMU, patient bool) Probe {
+					if want := tt.choice.Accel == "kvm" || tt.choice.VMM == "cloud-hypervisor"; patient != want {
+						t.Errorf("patient: %v, want %v", patient, want)
+					}
 					if tt.kvm {
 						return Probe{Usable: true}
 					}
@@ -84,7 +87,7 @@ func TestFindForeign(t *testing.T) {
 	h := Host{
 		Arch:     "amd64",
 		LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil },
-		Probe:    func(context.Context, *QEMU) Probe { t.Error("KVM is tried"); return Probe{} },
+		Probe:    func(context.Context, *QEMU, bool) Probe { t.Error("KVM is tried"); return Probe{} },
 	}
 	got, err := Find(t.Context(), h, Choice{}, "arm64", "")
 	if err != nil || got.Accel != TCG || got.Hypervisor.(*QEMU).Path != "/usr/bin/qemu-system-aarch64" {

@@ -70,6 +70,9 @@ type Hypervisor interface {
 	// PowerButton presses the guest's: it is asked to power off. conn is that of
 	// Monitor, which runs.
 	PowerButton(conn io.Writer, m *Machine) error
+	// Threads are the host's threads of the guest's processors, for
+	// Machine.Pins; none if the monitor's process pins them itself.
+	Threads(conn io.Writer) ([]int, error)
 	// Resize gives the guest that much memory: more than Machine.Memory by
 	// virtio-mem, less by its balloon. The guest does it in its own time.
 	Resize(conn io.Writer, m *Machine, memory Size) error

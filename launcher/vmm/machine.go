@@ -32,53 +32,59 @@ const (
 	maxCommandLine = 2047
 )
 
-// Machine is a virtual machine. All paths are absolute.
+// Machine is a virtual machine. All paths are absolute. Its JSON has the names of
+// the launcher's flags where there is one; sizes are in bytes.
 type Machine struct {
-	Arch   string // as GOARCH: amd64 or arm64
-	Accel  Accel
-	CPUs   int  // 1 to MaxCPUs
-	Memory Size // bytes, whole MiB, at least MinMemory
-	Kernel string
-	Initrd string
+	Arch   string `json:"arch"` // as GOARCH: amd64 or arm64
+	Accel  Accel  `json:"accel"`
+	CPUs   int    `json:"cpus"`   // 1 to MaxCPUs
+	Memory Size   `json:"memory"` // bytes, whole MiB, at least MinMemory
+	// Pins are the host's processors that each of the first processors of the
+	// guest may run on; none for any.
+	Pins   [][]int `json:"pin,omitempty"`
+	Kernel string  `json:"kernel"`
+	Initrd string  `json:"initrd,omitempty"`
 	// CommandLine is the kernel's, at most 2047 bytes.
-	CommandLine string
-	Store       Store
+	CommandLine string `json:"cmdline"`
+	Store       Store  `json:"store"`
 	// Serial is the kernel's console; an empty one discards output.
-	Serial Console
+	Serial Console `json:"serial"`
 	// Program is the first virtio console, hvc0 in the guest; an empty one
 	// leaves the device out.
-	Program Console
+	Program Console `json:"program"`
 	// Stdin adds a virtio-serial port named bootproto.StdinPortName, whose other
 	// end is a [SocketStdin]; Control likewise bootproto.ControlPortName.
-	Stdin, Control bool
+	Stdin   bool `json:"stdin,omitempty"`
+	Control bool `json:"control,omitempty"`
 	// Stdout and Stderr are regular files that exist, whose end takes what the
 	// guest writes to the ports of these names; "" for no such port.
-	Stdout, Stderr string
+	Stdout string `json:"stdout,omitempty"`
+	Stderr string `json:"stderr,omitempty"`
 	// Disks are virtio-blk devices, /dev/vda, /dev/vdb, ... in the guest.
-	Disks []Disk
+	Disks []Disk `json:"disk,omitempty"`
 	// Board is QEMU's machine type, "" for the usual one of the architecture.
-	Board Board
+	Board Board `json:"machine,omitempty"`
 	// Shares are further virtio-fs devices; their queues are as the store's.
-	Shares []Store
+	Shares []Store `json:"share,omitempty"`
 	// Nets are network devices, eth0, eth1, ... in the guest.
-	Nets []Net
+	Nets []Net `json:"net,omitempty"`
 	// Vsock is the virtio-vsock device, nil for none.
-	Vsock *Vsock
+	Vsock *Vsock `json:"vsock,omitempty"`
 	// Agent connects bootproto's agent: with QEMU by a virtio-serial port whose
 	// other end is a [SocketAgent], with cloud-hypervisor by Vsock.
-	Agent bool
+	Agent bool `json:"agent,omitempty"`
 	// HugePages takes the memory from the host's huge pages.
-	HugePages bool
+	HugePages bool `json:"hugepages,omitempty"`
 	// MaxMemory is how much memory the guest may be given while it runs, by
 	// virtio-mem; 0 for no more than Memory.
-	MaxMemory Size
+	MaxMemory Size `json:"max-memory,omitempty"`
 	// Balloon adds a virtio-balloon device: the guest gives back what it does not
 	// use, and what it is told to.
-	Balloon bool
+	Balloon bool `json:"balloon,omitempty"`
 	// API is the path of cloud-hypervisor's API socket, "" for none.
-	API string
+	API string `json:"api-socket,omitempty"`
 	// PVPanic adds the device by which the guest's kernel tells of its panic.
-	PVPanic bool
+	PVPanic bool `json:"pvpanic,omitempty"`
 }
 
 // Board is a machine type of QEMU.
@@ -92,8 +98,8 @@ const (
 
 // Vsock is a virtio-vsock device.
 type Vsock struct {
-	CID    uint32 // of the guest, 3 or more
-	Socket string // cloud-hypervisor's unix socket; QEMU has the host kernel's
+	CID    uint32 `json:"cid"`              // of the guest, 3 or more
+	Socket string `json:"socket,omitempty"` // cloud-hypervisor's unix socket; QEMU has the host kernel's
 }
 
 // board is m's machine type.
@@ -130,15 +136,15 @@ const maxMicroVM = 4
 
 // Disk is a raw image or a block device of the host.
 type Disk struct {
-	Path     string
-	ReadOnly bool
+	Path     string `json:"path"`
+	ReadOnly bool   `json:"ro,omitempty"`
 }
 
 // Store is the virtio-fs device with the store.
 type Store struct {
-	Tag    string // at most bootproto.MaxTag bytes
-	Socket string // of the vhost-user back end, at most 107 bytes
-	Queues int    // request queues, 1 to CPUs
+	Tag    string `json:"tag"`    // at most bootproto.MaxTag bytes
+	Socket string `json:"socket"` // of the vhost-user back end, at most 107 bytes
+	Queues int    `json:"queues"` // request queues, 1 to CPUs
 }
 
 // Console is a guest's terminal on the host. Output is a regular file that
@@ -146,8 +152,8 @@ type Store struct {
 // a console that nothing is typed into. For QEMU a console with Input is a
 // pair PREFIX.in, PREFIX.out.
 type Console struct {
-	Output string
-	Input  string
+	Output string `json:"output,omitempty"`
+	Input  string `json:"input,omitempty"`
 }
 
 // Empty says that there is no such console.
@@ -163,6 +169,8 @@ func (m *Machine) Check() error {
 		return fmt.Errorf("accelerator %q is neither kvm nor tcg", m.Accel)
 	case m.CPUs < 1 || m.CPUs > MaxCPUs:
 		return fmt.Errorf("%d CPUs: want 1 to %d", m.CPUs, MaxCPUs)
+	case len(m.Pins) > m.CPUs:
+		return fmt.Errorf("processor %d of the guest is pinned, and it has %d", len(m.Pins)-1, m.CPUs)
 	case m.Kernel == "":
 		return errors.New("no kernel")
 	case len(m.CommandLine) > maxCommandLine:

@@ -179,6 +179,7 @@ func TestCloudHypervisorCommand(t *testing.T) {
 	all.Nets = []Net{{Kind: NetTap, Interface: "tap0", MAC: "m0"}, {Kind: NetPasst, Socket: "/p", MAC: "m1"}}
 	all.Vsock, all.Agent = &Vsock{CID: 3, Socket: "/v"}, true
 	all.MaxMemory, all.HugePages, all.Balloon = 1<<30, true, true
+	all.Pins = [][]int{{2, 3}, {4}}
 	if err := h.Check(&all); err != nil {
 		t.Fatal(err)
 	}
@@ -187,6 +188,7 @@ func TestCloudHypervisorCommand(t *testing.T) {
 		{"--fs", "tag=tvix,socket=/run/s/store.sock,num_queues=2,queue_size=1024", "tag=home,socket=/h,num_queues=1,queue_size=1024"},
 		{"--net", "tap=tap0,mac=m0", "vhost_user=on,socket=/p,mac=m1"},
 		{"--vsock", "cid=3,socket=/v"},
+		{"--cpus", "boot=2,affinity=[0@[2,3],1@[4]]"},
 		{"--balloon", "size=0,deflate_on_oom=on,free_page_reporting=on"},
 	}, []string{"mergeable"})
 
@@ -197,6 +199,7 @@ func TestCloudHypervisorCommand(t *testing.T) {
 		"network of":   func(m *Machine) { m.Nets = []Net{{Kind: NetUser}} },
 		"that is QEMU": func(m *Machine) { m.Board = Q35 },
 		"typed":        func(m *Machine) { m.Program.Input = "/p.in" },
+		"is pinned":    func(m *Machine) { m.Pins = make([][]int, 3) },
 		"carry":        func(m *Machine) { m.Store.Socket = "/a,b" },
 	} {
 		bad := *m

@@ -1,8 +1,10 @@
 package vmm
 
 import (
+	"bufio"
 	"bytes"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -77,4 +79,37 @@ func FuzzMonitor(f *testing.F) {
 			})
 		}
 	})
+}
+
+// TestThreads holds that the guest's processors are told apart, whatever order
+// QEMU lists them in.
+func TestThreads(t *testing.T) {
+	for answer, want := range map[string][]int{
+		`[{"cpu-index": 1, "thread-id": 12}, {"cpu-index": 0, "thread-id": 11}]`: {11, 12},
+		`[{"cpu-index": 2, "thread-id": 12}]`:                                    nil,
+		`[{"cpu-index": 0, "thread-id": 0}]`:                                     nil,
+		`{}`:                                                                     nil,
+	} {
+		ours, theirs := net.Pipe()
+		q := &QEMU{}
+		done := make(chan error, 1)
+		go func() { done <- q.Monitor(ours, func(End) {}) }()
+		go func() {
+			lines := bufio.NewScanner(theirs)
+			for lines.Scan() {
+				reply := `{"return": {}}`
+				if strings.Contains(lines.Text(), "query-cpus-fast") {
+					reply = `{"return": ` + answer + `, "id": 1}`
+				}
+				_, _ = io.WriteString(theirs, reply+"\n")
+			}
+		}()
+		got, err := q.Threads(ours)
+		if !slices.Equal(got, want) || (err == nil) != (want != nil) {
+			t.Errorf("%s: %v, %v; want %v", answer, got, err, want)
+		}
+		_ = theirs.Close()
+		_ = ours.Close()
+		<-done
+	}
 }

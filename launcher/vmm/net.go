@@ -23,19 +23,19 @@ const (
 
 // Net is one network device.
 type Net struct {
-	Kind      NetKind
-	MAC       string // as 52:54:00:12:34:56
-	Interface string // of NetTap
-	Socket    string // of NetPasst
-	Publish   []Port // of NetUser and NetPasst
+	Kind      NetKind `json:"kind"`
+	MAC       string  `json:"mac"`                 // as 52:54:00:12:34:56
+	Interface string  `json:"interface,omitempty"` // of NetTap
+	Socket    string  `json:"socket,omitempty"`    // of NetPasst
+	Publish   []Port  `json:"publish,omitempty"`   // of NetUser and NetPasst
 }
 
 // Port passes connections to a port of the host on to one of the guest.
 type Port struct {
-	UDP     bool
-	Address netip.Addr // of the host
-	Host    uint16
-	Guest   uint16
+	UDP     bool       `json:"udp,omitempty"`
+	Address netip.Addr `json:"address"` // of the host
+	Host    uint16     `json:"host"`
+	Guest   uint16     `json:"guest"`
 }
 
 // ParseNet reads user, passt or tap=INTERFACE, with ,mac=ADDRESS behind it.

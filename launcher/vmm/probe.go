@@ -31,19 +31,24 @@ const (
 	// works, several seconds on a host that is itself an emulated guest; where a
 	// guest hangs nothing ever comes.
 	probeLimit = 12 * time.Second
+	// patientLimit is for whoever asks for KVM, and would rather wait.
+	patientLimit = 90 * time.Second
 )
 
 // Probe is the answer to whether KVM can be used.
 type Probe struct {
 	Usable bool   `json:"usable"`
 	Why    string `json:"why,omitempty"` // it cannot, in one line
+	// Waited is how long a trial was waited for that came to no end.
+	Waited time.Duration `json:"waited_ns,omitempty"`
 }
 
 // ProbeKVM finds out by a trial whether q can boot a guest with KVM: that
 // /dev/kvm is there says little, some boot only guests made for them. The
 // answer is kept in the directory cache (empty: nowhere) for this boot of the
-// machine and this QEMU, since a failing trial can take some seconds.
-func ProbeKVM(ctx context.Context, q *QEMU, cache string) Probe {
+// machine and this QEMU, since a failing trial can take some seconds. With patient
+// it may take longer, and a trial that was given up before is made again.
+func ProbeKVM(ctx context.Context, q *QEMU, cache string, patient bool) Probe {
 	// What changes without a reboot is asked each time.
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR|syscall.O_CLOEXEC, 0)
 	switch {
@@ -55,14 +60,18 @@ func ProbeKVM(ctx context.Context, q *QEMU, cache string) Probe {
 		return Probe{Why: err.Error()}
 	}
 	_ = f.Close()
+	limit := probeLimit
+	if patient {
+		limit = patientLimit
+	}
 	key := probeKey(q.Path)
 	file := filepath.Join(cache, "kvm-probe.json")
 	if cache != "" && key != "" {
-		if p, ok := readProbe(file, key); ok {
+		if p, ok := readProbe(file, key); ok && (p.Usable || p.Waited == 0 || p.Waited >= limit) {
 			return p
 		}
 	}
-	p := try(ctx, q.Path, "kvm", "host", probeLimit)
+	p := try(ctx, q.Path, "kvm", "host", limit)
 	if cache != "" && key != "" && ctx.Err() == nil {
 		writeProbe(file, key, p)
 	}
@@ -94,7 +103,7 @@ func try(ctx context.Context, qemu, accel, cpu string, limit time.Duration) Prob
 	var exit *exec.ExitError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return Probe{Why: fmt.Sprintf("a trial guest did nothing for %v", limit)}
+		return Probe{Why: fmt.Sprintf("a trial guest did nothing for %v", limit), Waited: limit}
 	case errors.As(err, &exit) && exit.ExitCode() == probeStatus:
 		return Probe{Usable: true}
 	case err == nil:

@@ -19,7 +19,14 @@ type QEMU struct {
 	Path string
 
 	mu      sync.Mutex
-	replies chan error // of the command under way, nil for none
+	replies chan qmpReply // of the command under way, nil for none
+	begun   chan struct{} // closed when commands may be given
+}
+
+// qmpReply is the answer to a command.
+type qmpReply struct {
+	data json.RawMessage
+	err  error
 }
 
 // QEMUName is the file name of QEMU for guests of an architecture (as GOARCH).
@@ -256,6 +263,7 @@ func value(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 func (q *QEMU) Monitor(conn io.ReadWriter, ended func(End)) error {
 	// A QEMU that has ended already may still have said why.
 	_, werr := io.WriteString(conn, `{"execute":"qmp_capabilities"}`+"\n")
+	close(q.hasBegun())
 	panicked := false
 	err := eachJSON(conn, func(data []byte) {
 		var e struct {
@@ -274,9 +282,9 @@ func (q *QEMU) Monitor(conn io.ReadWriter, ended func(End)) error {
 		}
 		switch {
 		case e.ID == commandID && e.Error != nil:
-			q.reply(errors.New(e.Error.Desc))
+			q.reply(qmpReply{err: errors.New(e.Error.Desc)})
 		case e.ID == commandID && e.Return != nil:
-			q.reply(nil)
+			q.reply(qmpReply{data: *e.Return})
 		case e.Event == "GUEST_PANICKED" || e.Event == "SHUTDOWN" && e.Data.Reason == "guest-panic":
 			panicked = true
 			ended(EndPanic)
@@ -300,48 +308,92 @@ func (q *QEMU) Monitor(conn io.ReadWriter, ended func(End)) error {
 // commandID marks the answers that somebody waits for.
 const commandID = 1
 
-func (q *QEMU) reply(err error) {
+// hasBegun is closed when Monitor has left the negotiation mode, in which QEMU takes
+// no command.
+func (q *QEMU) hasBegun() chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.begun == nil {
+		q.begun = make(chan struct{})
+	}
+	return q.begun
+}
+
+func (q *QEMU) reply(r qmpReply) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.replies != nil {
-		q.replies <- err // it has room for the one answer
+		q.replies <- r // it has room for the one answer
 		q.replies = nil
 	}
 }
 
 // command gives QEMU one command, while Monitor reads the answers.
 func (q *QEMU) command(conn io.Writer, name string, arguments any) error {
+	_, err := q.ask(conn, name, arguments)
+	return err
+}
+
+// ask is command, with what it returns.
+func (q *QEMU) ask(conn io.Writer, name string, arguments any) (json.RawMessage, error) {
 	data, err := json.Marshal(map[string]any{"execute": name, "arguments": arguments, "id": commandID})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	replies := make(chan error, 1)
+	select {
+	case <-q.hasBegun():
+	case <-time.After(replyLimit):
+		return nil, errors.New("qemu: its monitor is not listened to")
+	}
+	replies := make(chan qmpReply, 1)
 	q.mu.Lock()
 	if q.replies != nil {
 		q.mu.Unlock()
-		return errors.New("qemu: another command is under way")
+		return nil, errors.New("qemu: another command is under way")
 	}
 	q.replies = replies
 	q.mu.Unlock()
 	if _, err := conn.Write(append(data, '\n')); err != nil {
-		return fmt.Errorf("qemu monitor: %w", err)
+		return nil, fmt.Errorf("qemu monitor: %w", err)
 	}
 	select {
-	case err := <-replies:
-		if err != nil {
-			return fmt.Errorf("qemu: %w", err)
+	case r := <-replies:
+		if r.err != nil {
+			return nil, fmt.Errorf("qemu: %w", r.err)
 		}
-		return nil
+		return r.data, nil
 	case <-time.After(replyLimit):
 		q.mu.Lock()
 		q.replies = nil
 		q.mu.Unlock()
-		return fmt.Errorf("qemu does not answer within %v", replyLimit)
+		return nil, fmt.Errorf("qemu does not answer within %v", replyLimit)
 	}
 }
 
 func (q *QEMU) PowerButton(conn io.Writer, _ *Machine) error {
 	return q.command(conn, "system_powerdown", struct{}{})
+}
+
+func (q *QEMU) Threads(conn io.Writer) ([]int, error) {
+	data, err := q.ask(conn, "query-cpus-fast", struct{}{})
+	if err != nil {
+		return nil, err
+	}
+	var list []struct {
+		Index  int `json:"cpu-index"`
+		Thread int `json:"thread-id"`
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("qemu: query-cpus-fast: %w", err)
+	}
+	threads := make([]int, len(list))
+	for _, c := range list {
+		if c.Index < 0 || c.Index >= len(list) || c.Thread <= 0 {
+			return nil, fmt.Errorf("qemu: query-cpus-fast: processor %d of %d, thread %d", c.Index, len(list), c.Thread)
+		}
+		threads[c.Index] = c.Thread
+	}
+	return threads, nil
 }
 
 func (q *QEMU) Resize(conn io.Writer, m *Machine, memory Size) error {

@@ -1,7 +1,9 @@
 package storefs
 
 import (
+	"iter"
 	"math/bits"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -42,6 +44,25 @@ func (s *Stats) Op(opcode uint32) *Op {
 		opcode = 0
 	}
 	return &s.ops[opcode]
+}
+
+// Used are the opcodes of which there were requests, with their names, or numbers
+// where they have none.
+func (s *Stats) Used() iter.Seq2[*Op, string] {
+	return func(yield func(*Op, string) bool) {
+		for i := range s.ops {
+			if s.ops[i].Count.Load() == 0 {
+				continue
+			}
+			name := OpcodeName(uint32(i))
+			if name == "" {
+				name = strconv.Itoa(i)
+			}
+			if !yield(&s.ops[i], name) {
+				return
+			}
+		}
+	}
 }
 
 // Total is the number of all requests.
